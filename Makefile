@@ -1,0 +1,55 @@
+# make venv | demo | test | lint | bench      The environment is .venv; nothing is installed outside it.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.resanalysis-installed
+
+MODEL := bundled:resnet56-fashion-mnist
+DATA := bundled:fashion-mnist-test
+RUN := $(BIN)/resanalysis
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: venv demo test lint format bench clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "resanalysis needs Python 3.11 or newer; name one with make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "== making the environment .venv with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "== installing resanalysis and what it needs (torch is large: this takes minutes, once)"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev,timm,transformers]'
+	@touch $@
+	@echo "== .venv is ready"
+
+demo: venv
+	@echo "== unit by unit, $(MODEL) on $(DATA)"
+	@$(RUN) inspect $(MODEL) --out demo
+	@echo "== lesion: each unit deleted alone"
+	@$(RUN) lesion $(MODEL) --data $(DATA) --out demo
+	@echo "== lesion: 1 to 20 random units deleted together"
+	@$(RUN) lesion $(MODEL) --data $(DATA) --remove 1..20 --draws 30 --limit 500 --out demo
+	@echo "== reorder: units of equal shape swapped"
+	@$(RUN) reorder $(MODEL) --data $(DATA) --limit 500 --out demo
+	@echo "== paths: how long the 2^54 paths of a 110-layer network are"
+	@$(RUN) paths --depth 110 --out demo
+	@echo "== done: the figures and tables are in demo/"
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv demo build *.egg-info .pytest_cache .ruff_cache .hypothesis

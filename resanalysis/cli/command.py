@@ -1,0 +1,125 @@
+"""What turns a function into a command: shared options as dataclasses, errors as one line."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import typer
+
+from resanalysis.cli.options import Output
+
+PACKAGE = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130
+
+
+def command(
+    app: typer.Typer, *, panel: str, example: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command of ``app``, under its own name.
+
+    A parameter whose type is a dataclass (``Source``, ``Output``) becomes one option per field.
+
+    Parameters
+    ----------
+    panel : heading it has in ``resanalysis --help``.
+    example : command lines for the end of its help page, separated by newlines.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        groups: dict[str, Any] = {}
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(function).parameters.values():
+            hint = hints[parameter.name]
+            if is_dataclass(hint):
+                groups[parameter.name] = hint
+                parameters.extend(_options(hint))
+            else:
+                parameters.append(
+                    parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
+                )
+
+        @wraps(function)
+        def run(**values: Any) -> None:
+            for name, group in groups.items():
+                values[name] = group(**{f.name: values.pop(f.name) for f in fields(group)})
+            output: Output = values["output"]
+            try:
+                function(**values)
+            except (typer.Exit, typer.Abort, typer.BadParameter):
+                raise
+            except KeyboardInterrupt:
+                _say(_interrupted(output.out))
+                raise typer.Exit(INTERRUPTED) from None
+            except BaseException as error:
+                if output.debug:
+                    traceback.print_exc()
+                _say(message(error))
+                raise typer.Exit(1) from None
+
+        setattr(run, "__signature__", inspect.Signature(parameters))  # noqa: B010 (no such field)
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        lines = ["Examples:", *(f"[cyan]{line}[/cyan]" for line in example.splitlines())]
+        app.command(
+            function.__name__.rstrip("_"), epilog="\n\n".join(lines), rich_help_panel=panel
+        )(run)
+        return run
+
+    return register
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=hints[field.name],
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+        )
+        for field in fields(group)
+    ]
+
+
+def message(error: BaseException) -> str:
+    """One line for a user.
+
+    A ``ValueError`` raised in this package is a check of ours and speaks for itself; anything else
+    is named as unexpected.
+    """
+    text = str(error).strip()
+    if isinstance(error, (ValueError, FloatingPointError)) and _raised_here(error):
+        return f"error: {text}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"error: {error.filename}: {(error.strerror or text).lower()}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "error: out of memory; try a smaller --batch-size, or --limit"
+    first = text.splitlines()[0] if text else ""
+    return (
+        f"unexpected error: {type(error).__name__}: {first} (rerun with --debug for the traceback)"
+    )
+
+
+def _raised_here(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and PACKAGE in Path(frames[-1].filename).resolve().parents
+
+
+def _interrupted(out: Path) -> str:
+    if any((out / ".partial").glob("*/*/*")):
+        return (
+            f"stopped; what was computed is kept in {out / '.partial'}: run the same command again "
+            "to go on (with --fresh it starts over)"
+        )
+    return "stopped; no results of this run had to be kept"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,65 @@
+"""What a command says when it has finished: headline numbers, or the rows as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from resanalysis.cli.options import Output
+    from resanalysis.headlines import Headlines
+
+
+def tell(output: Output, text: str) -> None:
+    """A sentence about what is going on, on standard error."""
+    if not output.quiet:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def show(
+    output: Output, tables: Mapping[str, pd.DataFrame], title: str, files: Sequence[Path]
+) -> None:
+    """Print the headline numbers of each table and where the files are.
+
+    With ``--json`` the rows go to standard output instead: a list for one table, an object of lists
+    by stem for several.
+    """
+    if output.as_json:
+        from resanalysis.results import json_rows
+
+        rows: Any = {stem: json_rows(frame) for stem, frame in tables.items()}
+        print(json.dumps(rows if len(rows) > 1 else next(iter(rows.values())), allow_nan=False))
+    if output.quiet:
+        return
+    from resanalysis.headlines import headlines
+
+    console = Console(file=sys.stderr if output.as_json else sys.stdout, highlight=False)
+    for stem, frame in tables.items():
+        console.print(
+            _table(title if len(tables) == 1 else f"{title}: {stem}", headlines(stem, frame))
+        )
+    console.print(
+        f"written: {', '.join(str(path) for path in files)}", markup=False, soft_wrap=True
+    )
+
+
+def _table(title: str, rows: Headlines) -> Table:
+    table = Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        show_header=False,
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for label, value in rows:
+        table.add_row(Text(label), Text(value))
+    return table

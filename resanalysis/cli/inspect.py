@@ -1,0 +1,37 @@
+"""``resanalysis inspect``: the unraveled view of a model."""
+
+from __future__ import annotations
+
+from resanalysis.cli.console import show
+from resanalysis.cli.options import InputShape, Model, OptionalData, Output, Source
+from resanalysis.cli.subject import subject_of
+
+
+def inspect(
+    model: Model,
+    source: Source,
+    output: Output,
+    data: OptionalData = None,
+    input_shape: InputShape = None,
+) -> None:
+    """The chain of residual units that a model is.
+
+    Finds the residual additions in the captured graph, cuts the model there and checks that the
+    parts give the model's own output. Writes inspect.csv, .pdf and .png: each unit with skip,
+    join, shapes and number of parameters. Needs no data if the checkpoint records the input shape.
+    """
+    from resanalysis.experiments.inspect import inspect as experiment
+    from resanalysis.figures import inspect as draw
+    from resanalysis.pipeline import measure
+    from resanalysis.results import Run
+
+    with Run(output.out, "inspect", fresh=output.fresh) as run:
+        subject = subject_of(model, data, source, output, input_shape)
+        table = measure(
+            run,
+            lambda _: experiment(subject.network),
+            draw,
+            options={},
+            subject=subject,
+        )
+    show(output, {"inspect": table}, f"{model}, unraveled", run.files)

@@ -1,0 +1,185 @@
+"""The options that commands share, each written once.
+
+A command takes ``source: Source`` and ``output: Output``; the decorator of ``command.py`` turns the
+fields of these dataclasses into options of the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODEL_HELP = (
+    "Checkpoint (.pt .pth .th .ckpt .safetensors .pt2), bundled:NAME, torchvision:NAME, timm:NAME, "
+    "hf:DIR or python:package.module:factory."
+)
+DATA_HELP = (
+    "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR or "
+    "folder:DIR (one folder per class)."
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+OptionalModel = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)
+]
+Data = Annotated[
+    str, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
+]
+OptionalData = Annotated[
+    str | None, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        "--input-shape",
+        metavar="C,H,W",
+        help="Shape of one input, where there is no --data and the checkpoint does not record it.",
+    ),
+]
+
+
+def numbers(text: str | None) -> str | None:
+    """Check a list of numbers such as ``0.49,0.48,0.45`` as it is parsed; ``floats`` reads it."""
+    try:
+        floats(text or "")
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no list of numbers; write one per channel, such as 0.49,0.48,0.45"
+        ) from None
+    return text
+
+
+def floats(text: str) -> tuple[float, ...]:
+    """The numbers in a text such as ``0.49,0.48,0.45``."""
+    return tuple(float(part) for part in text.replace(",", " ").split())
+
+
+@dataclass(frozen=True)
+class Source:
+    """How the model and the data are read."""
+
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a state dict belongs to, such as resnet56; recognised where left out.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    submodule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Analyse this part of a larger model, such as backbone.body.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="Load a pickled module. This runs code from the file: only for files you trust.",
+            rich_help_panel="Model",
+        ),
+    ] = False
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="imagenet, cifar10 or none; where left out, what the checkpoint records.",
+            rich_help_panel="Data",
+        ),
+    ] = None
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Mean of each channel, images in 0 to 1.",
+            callback=numbers,
+            rich_help_panel="Data",
+        ),
+    ] = None
+    std: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Standard deviation of each channel.",
+            callback=numbers,
+            rich_help_panel="Data",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Use a seeded subset of N examples, balanced over the classes.",
+            rich_help_panel="Data",
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Examples at a time; where left out, what the memory allows.",
+            rich_help_panel="Running",
+        ),
+    ] = None
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D",
+            help="cpu, cuda, cuda:1 or mps; where left out, a GPU if there is one.",
+            rich_help_panel="Running",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go and what is said."""
+
+    seed: Annotated[
+        int,
+        typer.Option(metavar="S", help="Decides every random choice.", rich_help_panel="Running"),
+    ] = 0
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for tables, figures and manifest.json; commands may share one.",
+            rich_help_panel="Results",
+        ),
+    ] = Path("results")
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Start over instead of going on with an interrupted run.",
+            rich_help_panel="Results",
+        ),
+    ] = False
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print the table's rows, and nothing else, as one JSON document.",
+            rich_help_panel="Results",
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="No progress and no summary.", rich_help_panel="Results"
+        ),
+    ] = False
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Results"),
+    ] = False

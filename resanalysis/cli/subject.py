@@ -1,0 +1,88 @@
+"""The shared options of a command, as arguments of ``load_subject``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from resanalysis.cli.console import tell
+from resanalysis.cli.options import Output, Source, floats
+
+if TYPE_CHECKING:
+    from resanalysis.pipeline import Subject
+
+
+def subject_of(
+    model: str,
+    data: str | None,
+    source: Source,
+    output: Output,
+    input_shape: str | None = None,
+) -> Subject:
+    """Load and unravel what the command line names, and say what was found."""
+    from resanalysis.pipeline import load_subject
+
+    subject = load_subject(
+        model,
+        data,
+        arch=source.arch,
+        trust_pickle=source.trust_pickle,
+        submodule=source.submodule,
+        normalize=source.normalize,
+        mean=None if source.mean is None else floats(source.mean),
+        std=None if source.std is None else floats(source.std),
+        limit=source.limit,
+        input_shape=None if input_shape is None else shape(input_shape),
+        device=source.device,
+        seed=output.seed,
+    )
+    view = subject.view()
+    examples = "" if subject.data is None else f"; {len(subject.data)} examples of {data}"
+    if source.limit is not None and subject.data is not None:
+        examples += f" (a balanced subset, seed {output.seed})"
+    tell(output, f"{model}: {view['units']} residual units in {view['stages']} stages{examples}")
+    return subject
+
+
+def running(subject: Subject, source: Source, output: Output) -> dict[str, Any]:
+    """How an experiment runs: the arguments that all of them take and that change no result."""
+    return {
+        "batch_size": source.batch_size,
+        "device": subject.device,
+        "show_progress": not output.quiet,
+    }
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """The numbers of ``3,32,32`` or ``3x32x32``."""
+    try:
+        sizes = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise typer.BadParameter(f"--input-shape {text!r} is no shape; write it as 3,32,32")
+    return sizes
+
+
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """The numbers of ``1..20``, ``1,2,5`` or ``1..4,8``, sorted, each once.
+
+    Raises
+    ------
+    typer.BadParameter : for anything else, and for numbers below 1.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        try:
+            low = int(first)
+            high = int(last) if dots else low
+        except ValueError:
+            low, high = 1, 0
+        if low < 1 or high < low:
+            raise typer.BadParameter(
+                f"{option} {text!r}: {part.strip()!r} is no number or range; write 1..20, or 1,2,5"
+            )
+        found.update(range(low, high + 1))
+    return tuple(sorted(found))

@@ -1,0 +1,57 @@
+"""``resanalysis train``: a network to analyse."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Annotated, Any
+
+import typer
+
+from resanalysis.cli.console import show, tell
+from resanalysis.cli.options import Data, Output
+
+
+def train(
+    data: Data,
+    output: Output,
+    arch: Annotated[
+        str, typer.Option(metavar="NAME", help="resnet56, resnet110v2, …: any depth 6n + 2.")
+    ] = "resnet56",
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME", help="he2015, he2015-warmup or short.")
+    ] = "short",
+    epochs: Annotated[
+        float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="D", help="cpu, cuda…; left out, a GPU if there is one.")
+    ] = None,
+) -> None:
+    """Train a CIFAR residual network of He et al. on small images.
+
+    An interrupted run goes on after its last whole epoch. Writes ARCH.pt, a checkpoint that records
+    its architecture, preprocessing, classes and history, and history.csv.
+    """
+    import pandas as pd
+
+    from resanalysis.pipeline import train_network
+    from resanalysis.results import Run
+    from resanalysis.training.recipe import RECIPES
+
+    if recipe not in RECIPES:
+        raise typer.BadParameter(f"--recipe {recipe!r} is none of {', '.join(sorted(RECIPES))}")
+    chosen = RECIPES[recipe]
+    if epochs is not None:
+        chosen = replace(chosen, epochs=epochs)
+    with Run(output.out, "train", fresh=output.fresh) as run:
+        options: dict[str, Any] = {"arch": arch, "data": data, "recipe": asdict(chosen)}
+        tell(output, f"training {arch} on {data} with recipe {recipe}, {chosen.epochs:g} epochs")
+        history = train_network(
+            run,
+            options=options,
+            recipe=chosen,
+            seed=output.seed,
+            device=device,
+            show_progress=not output.quiet,
+        )
+    show(output, {"history": pd.DataFrame(history)}, f"training of {arch}", run.files)

@@ -1,0 +1,339 @@
+"""Many routes over one data set, every common prefix computed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.utils._pytree as pytree
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resanalysis.fast import forward_only
+from resanalysis.network import Inputs, ResidualNetwork, Side
+from resanalysis.progress import progress_bar
+from resanalysis.route import (
+    BranchOnly,
+    Bridge,
+    Full,
+    Parallel,
+    Route,
+    SkipOnly,
+    Step,
+    intact,
+)
+from resanalysis.scores import NAMES, scores
+
+# Unit evaluations per block of routes: seconds of work, so that an interruption loses little.
+_BLOCK_STEPS = 1500
+# On a CPU, activations that stay in the cache make a unit up to twice as fast.
+_CACHED_BYTES = 8 * 2**20
+
+
+class EvaluationData(Protocol):
+    """A data set as evaluation needs it; ``resanalysis.datasets.Dataset`` is one."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, start: int, stop: int) -> tuple[Inputs, Tensor | None]:
+        """Inputs and labels of examples ``start`` to ``stop``."""
+        ...
+
+
+class BlockStore(Protocol):
+    """Keeps finished blocks of an evaluation, so that an interrupted one goes on."""
+
+    def get(self, key: str) -> Mapping[str, NDArray[np.float32]] | None: ...
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[np.float32]]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-example scores of every route.
+
+    Attributes
+    ----------
+    values : for each of ``error``, ``loss``, ``agreement`` and ``kl`` an array (routes, N).
+    """
+
+    values: dict[str, NDArray[np.float32]]
+
+    def mean(self, name: str) -> NDArray[np.float64]:
+        """Mean over examples of each route, in double precision."""
+        return self.values[name].mean(axis=1, dtype=np.float64)
+
+
+@dataclass
+class PrefixTree:
+    """Routes by their common beginnings; a node is a step, ``ends`` the routes that end there."""
+
+    children: dict[Step, PrefixTree] = field(default_factory=dict)
+    ends: list[int] = field(default_factory=list)
+    size: int = 0
+
+    @staticmethod
+    def of(routes: Sequence[tuple[int, Route]]) -> PrefixTree:
+        """The tree of numbered routes; ``size`` counts the steps below each node."""
+        root = PrefixTree()
+        for number, route in routes:
+            path = [root]
+            new = 0
+            for step in route.steps:
+                child = path[-1].children.get(step)
+                if child is None:
+                    child = path[-1].children[step] = PrefixTree()
+                    new += 1
+                path.append(child)
+            path[-1].ends.append(number)
+            fresh_from = len(path) - new
+            for depth, node in enumerate(path):
+                node.size += len(path) - max(depth + 1, fresh_from)
+        return root
+
+
+def evaluate(
+    network: ResidualNetwork,
+    routes: Sequence[Route],
+    data: EvaluationData,
+    *,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    memory: int | None = None,
+    fast: bool = True,
+    store: BlockStore | None = None,
+    show_progress: bool = False,
+    description: str = "evaluating",
+) -> Scores:
+    """Run every route on every example.
+
+    The routes are walked as a prefix tree, depth first, the largest subtree last, so that no more than
+    log₂(routes) streams are alive at a time.
+
+    Parameters
+    ----------
+    network, routes, data : what is run.
+    batch_size : examples at a time; found from ``memory`` and the stream's size if left out.
+    device : where to run; where the network's weights are if left out.
+    memory : bytes the streams may take; a quarter of what is free if left out.
+    fast : fold batch norm and fuse (``resanalysis.fast``); predictions stay the same.
+    store : finished blocks are read from it and written to it.
+
+    Returns
+    -------
+    Scores : rows in the order of ``routes``, columns in the order of the data.
+
+    Raises
+    ------
+    ValueError : if there are no routes or no data.
+    """
+    if not routes or len(data) == 0:
+        raise ValueError(f"nothing to evaluate: {len(routes)} routes on {len(data)} examples")
+    blocks = _blocks(routes)
+    trees = [PrefixTree.of(block) for block in blocks]
+    if fast:
+        runner = forward_only(network, device=device, parts=_parts_used(network, routes))
+    else:
+        runner = network if device is None else network.to(device)
+    size = network.batch_size or batch_size or chosen_batch_size(network, len(data), memory)
+    values = np.empty((len(NAMES), len(routes), len(data)), dtype=np.float32)
+    starts = range(0, len(data), size)
+    total = sum(tree.size for tree in trees) * len(starts)
+    reference_tree = PrefixTree.of([(0, intact(network))])
+    with torch.inference_mode(), progress_bar(description, total, show=show_progress) as advance:
+        for start in starts:
+            stop = min(start + size, len(data))
+            entered: tuple[Tensor, Side, Tensor | None, Tensor] | None = None
+            for index, (block, tree) in enumerate(zip(blocks, trees, strict=True)):
+                rows = [number for number, _ in block]
+                key = f"{index:05d}-{start:08d}-{stop:08d}"
+                known = store.get(key) if store is not None else None
+                if known is None:
+                    if entered is None:
+                        entered = _enter(runner, data, start, stop, reference_tree)
+                    h, side, labels, reference = entered
+                    result = _Walk(runner, side, labels, reference).scores(tree, h, len(block), rows)
+                    known = {
+                        name: result[row, :, : stop - start] for row, name in enumerate(NAMES)
+                    }
+                    if store is not None:
+                        store.put(key, known)
+                for row, name in enumerate(NAMES):
+                    values[row, rows, start:stop] = known[name]
+                advance(tree.size)
+    return Scores({name: values[row] for row, name in enumerate(NAMES)})
+
+
+def _blocks(routes: Sequence[Route]) -> list[list[tuple[int, Route]]]:
+    """Routes in an order that keeps common prefixes together, in blocks of bounded work."""
+    order = sorted(range(len(routes)), key=lambda number: [_sort_key(s) for s in routes[number].steps])
+    blocks: list[list[tuple[int, Route]]] = [[]]
+    work = 0
+    before: tuple[Step, ...] = ()
+    for number in order:
+        steps = routes[number].steps
+        pairs = zip(before, steps, strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        cost = len(steps) - (shared if blocks[-1] else 0)
+        if blocks[-1] and work + cost > _BLOCK_STEPS:
+            blocks.append([])
+            work, cost = 0, len(steps)
+        blocks[-1].append((number, routes[number]))
+        work += cost
+        before = steps
+    return blocks
+
+
+def _sort_key(step: Step) -> tuple[str, str]:
+    return type(step).__name__, repr(step)
+
+
+def _parts_used(network: ResidualNetwork, routes: Sequence[Route]) -> set[str]:
+    """The parts the routes run, so that only these are made fast."""
+    used = {"stem", "head"} | {name for name in network.parts() if name.startswith("bridge")}
+    fields = {"full": ("full", "whole", "join"), "skip": ("skip", "join"), "branch": ("branch", "join")}
+    for step in {step for route in routes for step in route.steps} | set(intact(network).steps):
+        match step:
+            case Full(unit, factor):
+                plain = network.units[unit].skip_kind == "none"
+                kinds = ["full"] if factor == 1.0 and not plain else ["skip", "branch"]
+            case SkipOnly(unit):
+                kinds = ["skip"]
+            case BranchOnly(unit):
+                kinds = ["branch"]
+            case Parallel(units):
+                used |= {f"unit{u}.{name}" for u in units for name in (*fields["full"], "branch")}
+                continue
+            case Bridge():
+                continue
+        used |= {f"unit{unit}.{name}" for kind in kinds for name in fields[kind]}
+    return used
+
+
+def _enter(
+    network: ResidualNetwork,
+    data: EvaluationData,
+    start: int,
+    stop: int,
+    reference_tree: PrefixTree,
+) -> tuple[Tensor, Side, Tensor | None, Tensor]:
+    """Stem output, side inputs, labels and the intact logits of one batch, on the network's device."""
+    inputs, labels = data.batch(start, stop)
+    if network.batch_size is not None and stop - start < network.batch_size:
+        inputs, labels = _padded(inputs, network.batch_size), _padded(labels, network.batch_size)
+    device = network.device
+
+    def placed(value: object) -> object:
+        if not isinstance(value, Tensor):
+            return value
+        if value.ndim == 4 and network.channels_last:
+            return value.to(device, memory_format=torch.channels_last)
+        return value.to(device)
+
+    h, side = network.enter(pytree.tree_map(placed, inputs))
+    labels = None if labels is None else labels.to(device)
+    reference: list[Tensor] = []
+    for step in _only_route(reference_tree):
+        reference = [run_step(network, step, reference[0] if reference else h, side)]
+    return h, side, labels, network.leave(reference[0] if reference else h, side)
+
+
+def _only_route(tree: PrefixTree) -> list[Step]:
+    steps: list[Step] = []
+    while tree.children:
+        step, tree = next(iter(tree.children.items()))
+        steps.append(step)
+    return steps
+
+
+def _padded(value: object, size: int) -> object:
+    def rows(item: object) -> object:
+        if not isinstance(item, Tensor) or item.ndim == 0:
+            return item
+        return torch.cat([item, item[-1:].expand(size - len(item), *item.shape[1:])])
+
+    return pytree.tree_map(rows, value)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """One depth-first pass over a prefix tree for one batch."""
+
+    network: ResidualNetwork
+    side: Side
+    labels: Tensor | None
+    reference: Tensor
+
+    def scores(
+        self, tree: PrefixTree, h: Tensor, routes: int, rows: Sequence[int]
+    ) -> NDArray[np.float32]:
+        place = {number: index for index, number in enumerate(rows)}
+        result = torch.empty(len(NAMES), routes, len(self.reference))
+        self._below(tree, h, place, result)
+        return result.numpy()
+
+    def _below(self, tree: PrefixTree, h: Tensor, place: dict[int, int], result: Tensor) -> None:
+        while True:
+            if tree.ends:
+                kept = scores(self.network.leave(h, self.side), self.labels, self.reference).cpu()
+                for number in tree.ends:
+                    result[:, place[number]] = kept
+            if not tree.children:
+                return
+            *small, (step, largest) = sorted(tree.children.items(), key=lambda item: item[1].size)
+            for other, subtree in small:
+                stream = run_step(self.network, other, h, self.side)
+                self._below(subtree, stream, place, result)
+                del stream
+            h = run_step(self.network, step, h, self.side)
+            tree = largest
+
+
+def run_step(network: ResidualNetwork, step: Step, h: Tensor, side: Side) -> Tensor:
+    """Apply one step of a route to the stream."""
+    match step:
+        case Full(unit, 1.0):
+            return network.units[unit](h, side)
+        case Full(unit, factor):
+            return network.units[unit].scaled(h, factor, side)
+        case SkipOnly(unit):
+            return network.units[unit].without_branch(h, side)
+        case BranchOnly(unit):
+            return network.units[unit].without_skip(h, side)
+        case Bridge(unit):
+            return network.cross(unit, h, side)
+        case Parallel(units, loops):
+            for _ in range(loops):
+                h = torch.stack([network.units[unit](h, side) for unit in units]).mean(0)
+            return h
+
+
+def chosen_batch_size(network: ResidualNetwork, examples: int, memory: int | None = None) -> int:
+    """A power of two that stays inside the memory budget and, on a CPU, near the cache.
+
+    It depends on the network and the device alone while memory is plenty, so that the same command
+    gives the same table.
+    """
+    shapes = [shape for unit in network.units for shape in (unit.in_shape, unit.out_shape)]
+    stream = max((4 * int(np.prod(shape)) for shape in shapes), default=4)
+    budget = free_memory(network.device) // 4 if memory is None else memory
+    # A branch widens the stream at most fourfold; some eight streams wait at branchings of the tree.
+    fits = max(1, budget // (16 * stream))
+    target = _CACHED_BYTES // stream if network.device.type == "cpu" else 4096
+    size = max(1, min(fits, max(target, 16), 4096, examples))
+    return size if size == examples else 1 << (size.bit_length() - 1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2 * 2**30

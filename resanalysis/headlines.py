@@ -1,0 +1,161 @@
+"""The few numbers that say what a table found, for the terminal and for the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Headlines = list[tuple[str, str]]
+"""Pairs of a label and its value, in the order to read them."""
+
+
+def headlines(stem: str, frame: pd.DataFrame) -> Headlines:
+    """Headline numbers of the table ``STEM.csv``; of a table we know nothing about, its size."""
+    match stem:
+        case "lesion":
+            return _lesion(frame)
+        case "lesion_many":
+            return _lesion_many(frame)
+        case "reorder":
+            return _reorder(frame)
+        case "paths":
+            return _paths(frame)
+        case "inspect":
+            return _inspect(frame)
+        case "history":
+            return _history(frame)
+        case _:
+            return [("rows", str(len(frame)))]
+
+
+def _column(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    return np.asarray(frame[name], dtype=np.float64)
+
+
+def _percent(rate: Any) -> str:
+    return f"{100 * float(rate):.2f} %"
+
+
+def _lesion(frame: pd.DataFrame) -> Headlines:
+    records: list[dict[str, Any]] = [
+        {str(key): value for key, value in row.items()} for row in frame.to_dict("records")
+    ]
+    intact = next(row for row in records if row["unit"] == -1)
+    units = [row for row in records if row["unit"] >= 0]
+    rows = [
+        (
+            "intact error",
+            f"{_percent(intact['error'])}  (95 % interval {_percent(intact['error_low'])} to "
+            f"{_percent(intact['error_high'])})",
+        )
+    ]
+    measured = [row for row in units if row["error"] == row["error"]]  # NaN: cannot be deleted
+    if not measured:
+        return rows
+    rows.append(
+        ("median error, one unit deleted", _percent(np.median([r["error"] for r in measured])))
+    )
+    significant = sum(row["p_holm"] < 0.05 for row in measured)
+    rows.append(
+        ("units whose deletion changes the error (Holm, 5 %)", f"{significant} of {len(measured)}")
+    )
+    for row in sorted(measured, key=lambda row: -row["error"])[:3]:
+        mark = ", transition" if row["transition"] else ""
+        rows.append(
+            (
+                f"without unit {row['unit']} ({row['name']}{mark})",
+                f"{_percent(row['error'])}  ({100 * row['delta']:+.2f} points, "
+                f"{100 * row['delta_low']:+.2f} to {100 * row['delta_high']:+.2f})",
+            )
+        )
+    return rows
+
+
+def _lesion_many(frame: pd.DataFrame) -> Headlines:
+    removed, error = _column(frame, "removed"), _column(frame, "error")
+    sizes = np.unique(removed[removed > 0])
+    rows: Headlines = []
+    for size in np.unique(sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]]) if len(sizes) else []:
+        low, middle, high = np.quantile(error[removed == size], [0.25, 0.5, 0.75])
+        rows.append(
+            (
+                f"{size:.0f} unit{'s' if size > 1 else ''} deleted",
+                f"median {_percent(middle)}  (quartiles {_percent(low)} to {_percent(high)}, "
+                f"{np.sum(removed == size)} draws)",
+            )
+        )
+    return rows
+
+
+def _reorder(frame: pd.DataFrame) -> Headlines:
+    from scipy.stats import spearmanr
+
+    swaps = _column(frame, "swaps")
+    tau, error = _column(frame, "kendall_tau"), _column(frame, "error")
+    rows: Headlines = []
+    if np.any(swaps == 0):
+        rows.append(("intact error", _percent(error[swaps == 0][0])))
+    tau, error = tau[swaps > 0], error[swaps > 0]
+    if not len(tau):
+        return rows
+    rows.append(("orders", str(len(tau))))
+    rows.append(("Kendall tau", f"{tau.min():.3f} to {tau.max():.3f}"))
+    rows.append(("error", f"{_percent(error.min())} to {_percent(error.max())}"))
+    if len(np.unique(tau)) > 1 and len(np.unique(error)) > 1:
+        correlation = float(np.asarray(spearmanr(tau, error))[0])
+        rows.append(("rank correlation of error and tau (Spearman)", f"{correlation:+.3f}"))
+    return rows
+
+
+def _paths(frame: pd.DataFrame) -> Headlines:
+    length, probability = _column(frame, "length"), _column(frame, "probability")
+    cumulative = np.cumsum(probability)
+    units = int(length.max())
+
+    def between(low: int, high: int) -> float:
+        return float(probability[(length >= low) & (length <= high)].sum())
+
+    low = int(length[np.argmax(cumulative > 0.025)])
+    high = int(length[np.argmax(cumulative >= 0.975)])
+    rows = [
+        ("units", str(units)),
+        ("paths", f"2^{units} = {2**units}" if units <= 64 else f"2^{units}"),
+        ("mean length", f"{float(length @ probability):.6g} units"),
+        ("central 95 %", f"{low} to {high} units (they hold {_percent(between(low, high))})"),
+    ]
+    if units == 54:  # the two shares that Veit et al. publish for the 110-layer network
+        rows.append(("P(19 ≤ length ≤ 35)", f"{between(19, 35):.5f}"))
+        rows.append(("P(5 ≤ length ≤ 17)", f"{between(5, 17):.7f}"))
+    return rows
+
+
+def _inspect(frame: pd.DataFrame) -> Headlines:
+    transitions = [
+        f"{unit} ({name})"
+        for unit, name, there in zip(frame["unit"], frame["name"], frame["transition"], strict=True)
+        if there
+    ]
+    skips = Counter(frame["skip"])
+    rows = [
+        ("units", str(len(frame))),
+        ("paths", f"2^{len(frame)}"),
+        ("stages", str(len(set(frame["stage"])))),
+        ("skips", ", ".join(f"{count} {kind}" for kind, count in skips.most_common())),
+    ]
+    if transitions:
+        rows.append(("transitions", ", ".join(transitions)))
+    rows.append(("parameters in units", f"{int(_column(frame, 'parameters').sum()):,}"))
+    return rows
+
+
+def _history(frame: pd.DataFrame) -> Headlines:
+    return [
+        ("epochs", str(len(frame))),
+        ("training error", _percent(_column(frame, "train_error")[-1])),
+        ("test error", _percent(_column(frame, "test_error")[-1])),
+        ("time", f"{_column(frame, 'seconds').sum() / 60:.1f} min"),
+    ]

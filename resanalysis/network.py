@@ -1,0 +1,262 @@
+"""The unraveled view of a residual network: a stem, a chain of units with bridges between them, and a head."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Side = tuple[Tensor, ...]
+"""Side inputs the stem makes and units read beside the stream: attention masks, rotary tables."""
+
+Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
+"""What a model is called with: one tensor, positional arguments, or keyword arguments."""
+
+SkipKind = Literal["identity", "projection", "pad", "gate", "map", "none"]
+
+
+class Piece(nn.Module):
+    """A part of the network as a function of the stream and the side inputs it reads.
+
+    Parameters
+    ----------
+    body : called as ``body(h, *tensors)`` with the side inputs numbered in ``reads``.
+    reads : positions in the side tuple.
+    """
+
+    def __init__(self, body: nn.Module, reads: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.body = body
+        self.reads = tuple(reads)
+
+    def forward(self, h: Tensor, side: Side = ()) -> Tensor:
+        if self.reads and len(side) <= max(self.reads):
+            raise ValueError(
+                f"this part reads {len(self.reads)} side inputs (masks or position tables) beside the "
+                f"stream, got {len(side)}: pass the second result of network.enter(inputs)"
+            )
+        return self.body(h, *(side[index] for index in self.reads))
+
+
+def run_piece(piece: nn.Module, h: Tensor, side: Side = ()) -> Tensor:
+    """Apply a part to the stream; a plain module (no side inputs) is called with the stream alone."""
+    return piece(h, side) if isinstance(piece, Piece) else piece(h)
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualUnit:
+    """One unit: ``h → join(skip(h) + branch(h))``.
+
+    Attributes
+    ----------
+    index : position in the chain, from 0.
+    name : module path in the model, such as ``layer2.0``.
+    skip, branch, join : modules of the stream (N, …); the join is what follows the addition.
+    whole : computes ``skip(h) + branch(h)`` with what the two share run once; ``None`` adds them.
+    full : computes the unit, join included, in one graph; ``None`` runs ``whole`` and ``join``.
+    skip_kind : ``identity``, ``projection``, ``pad``, ``gate`` (highway carry gate), ``map`` (any
+        other), or ``none`` (a layer of a plain network, which has no skip: ``branch`` is the layer).
+    stage : runs of equal stream shape, bounded by transitions and bridges, from 0.
+    transition : whether the stream changes its shape here.
+    in_shape, out_shape : shape of the stream without the batch dimension.
+    parameters : number of weights in the unit.
+    group : module path of the layer this unit is part of (two units of one transformer layer share it).
+    """
+
+    index: int
+    name: str
+    skip: nn.Module
+    branch: nn.Module
+    join: nn.Module = field(default_factory=nn.Identity)
+    whole: nn.Module | None = None
+    full: nn.Module | None = None
+    skip_kind: SkipKind = "identity"
+    stage: int = 0
+    transition: bool = False
+    in_shape: tuple[int, ...] = ()
+    out_shape: tuple[int, ...] = ()
+    parameters: int = 0
+    group: str = ""
+
+    @property
+    def deletable(self) -> bool:
+        """Whether the stream can pass without the branch: false only for a shape-changing plain layer."""
+        return self.skip_kind != "none" or self.in_shape == self.out_shape
+
+    def __call__(self, h: Tensor, side: Side = ()) -> Tensor:
+        """The unit as the model runs it."""
+        if self.full is not None:
+            return run_piece(self.full, h, side)
+        return run_piece(self.join, self.sum(h, side), side)
+
+    def sum(self, h: Tensor, side: Side = ()) -> Tensor:
+        """``skip(h) + branch(h)``: what enters the join."""
+        if self.skip_kind == "none":
+            return run_piece(self.branch, h, side)
+        if self.whole is not None:
+            return run_piece(self.whole, h, side)
+        return run_piece(self.skip, h, side) + run_piece(self.branch, h, side)
+
+    def without_branch(self, h: Tensor, side: Side = ()) -> Tensor:
+        """The unit with its branch lesioned: ``join(skip(h))``.
+
+        A highway unit's transform gate is set to 0, so that the stream is carried unchanged.
+
+        Raises
+        ------
+        ValueError : for a plain layer that changes the stream's shape.
+        """
+        if not self.deletable:
+            raise ValueError(
+                f"unit {self.index} ({self.name}) is a plain layer from {self.in_shape} to "
+                f"{self.out_shape}: without it the next layer cannot run"
+            )
+        if self.skip_kind == "none":
+            return h
+        if self.skip_kind != "gate":
+            h = run_piece(self.skip, h, side)
+        return run_piece(self.join, h, side)
+
+    def without_skip(self, h: Tensor, side: Side = ()) -> Tensor:
+        """The unit with its skip cut: ``join(branch(h))``."""
+        return run_piece(self.join, run_piece(self.branch, h, side), side)
+
+    def scaled(self, h: Tensor, factor: float, side: Side = ()) -> Tensor:
+        """The unit with its branch multiplied: ``join(skip(h) + factor · branch(h))``."""
+        if self.skip_kind == "none":
+            raise ValueError(f"unit {self.index} ({self.name}) is a plain layer and has no branch")
+        branch = run_piece(self.branch, h, side)
+        return run_piece(self.join, run_piece(self.skip, h, side) + factor * branch, side)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The parts by their field name."""
+        parts: dict[str, nn.Module] = {"skip": self.skip, "branch": self.branch, "join": self.join}
+        if self.whole is not None:
+            parts["whole"] = self.whole
+        if self.full is not None:
+            parts["full"] = self.full
+        return parts
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualNetwork:
+    """A trained network as a chain of residual units.
+
+    Attributes
+    ----------
+    stem : called with the model's inputs; returns the stream, or the stream and the side inputs.
+    units : the chain, in order.
+    head : from the stream to the model's output (N, classes) or (N, T, vocabulary).
+    bridges : one entry per unit: the plain layers that run before it, or ``None``.
+    name : what the user called it.
+    batch_size : the only batch size it accepts, where the captured graph fixed one.
+    channels_last : whether inputs are best given in that memory format.
+    """
+
+    stem: nn.Module
+    units: tuple[ResidualUnit, ...]
+    head: nn.Module
+    bridges: tuple[nn.Module | None, ...] = ()
+    name: str = "network"
+    batch_size: int | None = None
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.bridges:
+            object.__setattr__(self, "bridges", (None,) * len(self.units))
+        if len(self.bridges) != len(self.units):
+            raise ValueError(
+                f"{len(self.bridges)} bridges for {len(self.units)} units: give one (or None) per unit"
+            )
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        for part in self.parts().values():
+            for tensor in [*part.parameters(), *part.buffers()]:
+                return tensor.device
+        return torch.device("cpu")
+
+    def enter(self, inputs: Inputs) -> tuple[Tensor, Side]:
+        """Run the stem: the stream before the first unit and the side inputs."""
+        if isinstance(inputs, Tensor):
+            result = self.stem(inputs)
+        elif isinstance(inputs, Mapping):
+            result = self.stem(**inputs)
+        else:
+            result = self.stem(*inputs)
+        return (result, ()) if isinstance(result, Tensor) else (result[0], tuple(result[1]))
+
+    def cross(self, index: int, h: Tensor, side: Side = ()) -> Tensor:
+        """Run the bridge before unit ``index``; without one the stream is unchanged."""
+        bridge = self.bridges[index]
+        return h if bridge is None else run_piece(bridge, h, side)
+
+    def leave(self, h: Tensor, side: Side = ()) -> Tensor:
+        """Run the head."""
+        return run_piece(self.head, h, side)
+
+    def __call__(self, inputs: Inputs) -> Tensor:
+        """The model's own output, computed unit by unit."""
+        h, side = self.enter(inputs)
+        for unit in self.units:
+            h = unit(self.cross(unit.index, h, side), side)
+        return self.leave(h, side)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Every part by a name: ``stem``, ``bridge3``, ``unit3.branch``, …, ``head``."""
+        found: dict[str, nn.Module] = {"stem": self.stem}
+        for unit, bridge in zip(self.units, self.bridges, strict=True):
+            if bridge is not None:
+                found[f"bridge{unit.index}"] = bridge
+            for field_name, module in unit.modules().items():
+                found[f"unit{unit.index}.{field_name}"] = module
+        found["head"] = self.head
+        return found
+
+    def with_parts(self, parts: Mapping[str, nn.Module], **changes: Any) -> ResidualNetwork:
+        """A network of the same chain with the parts of ``parts()`` replaced."""
+        units = tuple(
+            replace(unit, **{key: parts[f"unit{unit.index}.{key}"] for key in unit.modules()})
+            for unit in self.units
+        )
+        bridges = tuple(
+            None if bridge is None else parts[f"bridge{index}"]
+            for index, bridge in enumerate(self.bridges)
+        )
+        return replace(
+            self, stem=parts["stem"], head=parts["head"], units=units, bridges=bridges, **changes
+        )
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ResidualNetwork:
+        """A copy on another device or in another float type; this network stays as it is."""
+        parts = copy.deepcopy(self.parts())
+        for part in parts.values():
+            part.to(device=device, dtype=dtype)
+            for module in part.modules():
+                if isinstance(module, torch.fx.GraphModule):
+                    _move_constants(module, torch.device(device), dtype)
+        return self.with_parts(parts)
+
+
+def _move_constants(
+    module: torch.fx.GraphModule, device: torch.device, dtype: torch.dtype | None
+) -> None:
+    """Tensors a graph makes by itself (``arange``, ``zeros``, casts) name a device and a type."""
+    changed = False
+    for node in module.graph.nodes:
+        if "device" in node.kwargs and node.kwargs["device"] is not None:
+            node.kwargs = {**node.kwargs, "device": device}
+            changed = True
+        if dtype is not None and node.kwargs.get("dtype") is torch.float32:
+            node.kwargs = {**node.kwargs, "dtype": dtype}
+            changed = True
+    if changed:
+        module.recompile()

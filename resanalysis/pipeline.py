@@ -1,0 +1,231 @@
+"""From a model and data by name to a recorded result: load, unravel, measure, write."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from resanalysis.results import PartialStore, Run, versions
+
+if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from resanalysis.checkpoint import ModelInfo
+    from resanalysis.datasets import Dataset
+    from resanalysis.network import Inputs, ResidualNetwork
+
+EXAMPLE_IMAGES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is analysed.
+
+    Attributes
+    ----------
+    network : the unraveled view.
+    data : ``None`` where a command needs none.
+    model, source : the model and the data as the user named them.
+    model_sha256, data_sha256 : of their contents.
+    device : where experiments run.
+    seconds : what loading and unraveling took.
+    """
+
+    network: ResidualNetwork
+    data: Dataset | None
+    model: str
+    source: str | None = None
+    model_sha256: str | None = None
+    data_sha256: str | None = None
+    device: str = "cpu"
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def examples(self) -> Dataset:
+        """The data.
+
+        Raises
+        ------
+        ValueError : if none was named.
+        """
+        if self.data is None:
+            raise ValueError(f"nothing to measure {self.model} on: name some data with --data")
+        return self.data
+
+    def view(self) -> dict[str, Any]:
+        """The unraveled view in brief."""
+        units = self.network.units
+        return {
+            "model": self.model,
+            "units": len(units),
+            "stages": len({unit.stage for unit in units}),
+            "transitions": [unit.index for unit in units if unit.transition],
+            "skips": dict(Counter(unit.skip_kind for unit in units)),
+            "parameters": sum(unit.parameters for unit in units),
+        }
+
+
+def load_subject(
+    model: str,
+    source: str | None,
+    *,
+    arch: str | None = None,
+    trust_pickle: bool = False,
+    submodule: str | None = None,
+    normalize: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    limit: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    device: str | None = None,
+    seed: int = 0,
+) -> Subject:
+    """Load a model and its data and unravel the model on the data's first examples.
+
+    The preprocessing that the checkpoint records is used unless ``normalize``, or ``mean`` and
+    ``std``, say otherwise.
+
+    Raises
+    ------
+    CheckpointError, DataError, UnravelError : naming what was found and what to do.
+    ValueError : if there is no such device, if labels and outputs do not match, or if without data
+        there is no way to know what the model's input looks like.
+    """
+    from resanalysis.checkpoint import load
+    from resanalysis.datasets import dataset
+    from resanalysis.unravel import unravel
+
+    device = _device(device)
+    started = time.perf_counter()
+    loaded = load(model, arch=arch, trust_pickle=trust_pickle, submodule=submodule)
+    info = cast("ModelInfo | None", getattr(loaded, "resanalysis", None))
+    data: Dataset | None = None
+    if source is not None:
+        if info is not None and info.preprocessing is not None and not (normalize or mean or std):
+            mean, std = info.preprocessing.mean, info.preprocessing.std
+        data = dataset(source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed)
+    loaded_at = time.perf_counter()
+    example = _example(model, data, info, input_shape)
+    network = unravel(loaded, example, name=model)
+    if data is not None and data.labels is not None:
+        _check_labels(network, data, example, f"{model} on {source}")
+    return Subject(
+        network=network,
+        data=data,
+        model=model,
+        source=source,
+        model_sha256=None if info is None else info.sha256,
+        data_sha256=None if data is None else data.sha256,
+        device=device,
+        seconds={
+            "load": loaded_at - started,
+            "unravel": time.perf_counter() - loaded_at,
+        },
+    )
+
+
+def _device(name: str | None) -> str:
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"cannot run on --device {name}: {reason}") from error
+    return name
+
+
+def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, what: str) -> None:
+    """A label the model has no output for means the data is of another task."""
+    import torch
+
+    with torch.inference_mode():
+        outputs = network(example)
+    if outputs.ndim != 2 or data.labels is None:
+        return
+    lowest, highest, classes = int(data.labels.min()), int(data.labels.max()), outputs.shape[1]
+    if lowest < 0 or highest >= classes:
+        raise ValueError(
+            f"{what}: labels run from {lowest} to {highest}, the model has outputs 0 to "
+            f"{classes - 1}; give it data of its own classes"
+        )
+
+
+def _example(
+    model: str, data: Dataset | None, info: ModelInfo | None, shape: tuple[int, ...] | None
+) -> Inputs:
+    if data is not None:
+        return data.batch(0, min(len(data), EXAMPLE_IMAGES))[0]
+    if shape is None and info is not None and info.preprocessing is not None:
+        shape = info.preprocessing.input_size
+    if shape is None:
+        raise ValueError(
+            f"{model} does not record the shape of its input: name some data with --data, or the "
+            "shape with --input-shape, such as 3,32,32"
+        )
+    import torch
+
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def measure(
+    run: Run,
+    experiment: Callable[[PartialStore], pd.DataFrame],
+    draw: Callable[[pd.DataFrame], Figure],
+    *,
+    options: Mapping[str, Any],
+    seed: int | None = None,
+    subject: Subject | None = None,
+) -> pd.DataFrame:
+    """Compute one table, write it with its figure, and record both in the manifest.
+
+    Parameters
+    ----------
+    run : the open run folder; its command is the stem of the files.
+    experiment : called with the store of partial results.
+    options : what decides the numbers beside model, data and seed.
+    """
+    fingerprint: dict[str, Any] = {"command": run.command, "options": options, "seed": seed}
+    fingerprint["versions"] = {
+        name: version for name, version in versions().items() if name in ("resanalysis", "torch")
+    }
+    if subject is not None:
+        fingerprint["model"] = subject.model_sha256 or subject.model
+        fingerprint["data"] = subject.data_sha256
+        fingerprint["view"] = subject.view()
+        fingerprint["device"] = subject.device
+    started = time.perf_counter()
+    frame = experiment(run.store(fingerprint))
+    measured = time.perf_counter()
+    run.write_table(run.command, frame)
+    run.write_figure(run.command, draw(frame))
+    timings = {"measure": measured - started, "write": time.perf_counter() - measured}
+    if subject is None:
+        run.finish(
+            options=options,
+            seed=seed,
+            timings=timings,
+            facts={str(key): fact for key, fact in frame.attrs.items()},
+        )
+    else:
+        run.finish(
+            options={
+                "model": subject.model,
+                "data": subject.source,
+                "device": subject.device,
+                **options,
+            },
+            seed=seed,
+            model_sha256=subject.model_sha256,
+            data_sha256=subject.data_sha256,
+            n=None if subject.data is None else len(subject.data),
+            timings={**subject.seconds, **timings},
+            view=subject.view(),
+            facts={str(key): fact for key, fact in frame.attrs.items()},
+        )
+    return frame

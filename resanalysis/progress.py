@@ -1,0 +1,35 @@
+"""One way to show long work: a bar on standard error with the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: int, *, show: bool = True, done: int = 0
+) -> Iterator[Callable[[int], None]]:
+    """Yield ``advance(steps)``; the bar starts at ``done`` of ``total`` and is not drawn if ``show`` is false."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not show,
+    ) as progress:
+        task = progress.add_task(description, total=total, completed=done)
+        yield lambda steps: progress.update(task, advance=steps)

@@ -1,0 +1,73 @@
+"""Training recipes: everything that, with the data and the seed, decides the trained weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Schedule = Literal["step", "one-cycle"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with momentum on random crops and flips.
+
+    ``step`` divides the rate by ten at each milestone (fractions of the training time), after
+    ``warmup`` epochs at a tenth of it; ``one-cycle`` rises linearly over ``warmup`` epochs and falls to
+    zero along a cosine.
+    """
+
+    epochs: float = 164.0
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    schedule: Schedule = "step"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    warmup: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    crop_padding: int = 4
+    flip: bool = True
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                "a recipe needs epochs > 0, batch_size ≥ 1 and learning_rate > 0, got "
+                f"{self.epochs}, {self.batch_size}, {self.learning_rate}"
+            )
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """Learning rate at an optimiser step, counted from 0."""
+        total = max(1, math.ceil(self.epochs * steps_per_epoch))
+        warmup = int(self.warmup * steps_per_epoch)
+        if self.schedule == "one-cycle":
+            if step < warmup:
+                return self.learning_rate * (step + 1) / warmup
+            done = (step - warmup) / max(1, total - warmup)
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        if step < warmup:
+            return self.learning_rate / 10
+        passed = sum(step >= milestone * total for milestone in self.milestones)
+        return self.learning_rate * 10.0**-passed
+
+
+RECIPES: dict[str, Recipe] = {
+    # He et al. 2015, §4.2: 64k iterations of 128 images, divided at 32k and 48k.
+    "he2015": Recipe(),
+    # He et al. 2015, §4.2: ResNet-110 starts at 0.01 for about 400 iterations.
+    "he2015-warmup": Recipe(warmup=1.0),
+    # Ours, for machines without a GPU: one cosine cycle, mixed precision.
+    "short": Recipe(
+        epochs=14.0,
+        learning_rate=0.1,
+        schedule="one-cycle",
+        warmup=1.0,
+        nesterov=True,
+        weight_decay=5e-4,
+        crop_padding=2,
+        precision="bfloat16",
+    ),
+}

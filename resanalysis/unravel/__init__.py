@@ -1,0 +1,58 @@
+"""Any trained residual model → its unraveled view, found in the captured graph and checked against it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from resanalysis.network import Inputs, ResidualNetwork
+from resanalysis.unravel.assemble import assemble
+from resanalysis.unravel.capture import capture
+from resanalysis.unravel.check import check_view
+from resanalysis.unravel.dataflow import find_trunk
+from resanalysis.unravel.errors import UnravelError
+from resanalysis.unravel.group import grouped_by_layer
+from resanalysis.unravel.plain import assemble_plain
+
+__all__ = ["UnravelError", "unravel"]
+
+
+def unravel(
+    model: nn.Module,
+    example: Inputs,
+    *,
+    group: Literal["unit", "layer"] = "unit",
+    plain: bool = False,
+    name: str | None = None,
+) -> ResidualNetwork:
+    """The unraveled view of a model: stem, units, bridges, head.
+
+    Parameters
+    ----------
+    model : any module; it is run in eval mode and left as it was.
+    example : a batch to call it with: a tensor, a tuple of arguments, or a dict of keyword arguments.
+    group : ``"layer"`` makes one unit of all units of a layer (attention and MLP of a transformer).
+    plain : read the model as a chain of layers with no skips (VGG, plain networks).
+    name : what to call it; the class name if left out.
+
+    Returns
+    -------
+    ResidualNetwork : shares the model's weights and takes any batch size, unless its ``batch_size``
+        says otherwise.
+
+    Raises
+    ------
+    UnravelError : if the model cannot be captured, has no chain of residual units, or the chain does
+        not compute what the model computes.
+
+    Source: Veit et al. 2016, §3 (the unraveled view).
+    """
+    name = name or type(model).__name__
+    captured = capture(model, example)
+    if plain:
+        network = assemble_plain(captured, name)
+    else:
+        network = assemble(captured, find_trunk(captured.module.graph, captured.output), name)
+    check_view(network, model, example)
+    return grouped_by_layer(network) if group == "layer" else network

@@ -1,0 +1,124 @@
+"""Joining the units of one layer into one unit, for transformers read layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from torch import Tensor, nn
+
+from resanalysis.network import Piece, ResidualNetwork, ResidualUnit, Side, run_piece
+
+
+class _Chain(nn.Module):
+    """Pieces one after the other, as a piece."""
+
+    def __init__(self, pieces: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.pieces = nn.ModuleList(pieces)
+
+    def forward(self, h: Tensor, *side: Tensor) -> Tensor:
+        for piece in self.pieces:
+            h = run_piece(piece, h, side)
+        return h
+
+
+class _Difference(nn.Module):
+    """What the whole adds to the skip."""
+
+    def __init__(self, whole: nn.Module, skip: nn.Module) -> None:
+        super().__init__()
+        self.whole = whole
+        self.skip = skip
+
+    def forward(self, h: Tensor, *side: Tensor) -> Tensor:
+        return run_piece(self.whole, h, side) - run_piece(self.skip, h, side)
+
+
+class _Sum(nn.Module):
+    """Skip plus branch of one unit."""
+
+    def __init__(self, skip: nn.Module, branch: nn.Module) -> None:
+        super().__init__()
+        self.skip = skip
+        self.branch = branch
+
+    def forward(self, h: Tensor, *side: Tensor) -> Tensor:
+        return run_piece(self.skip, h, side) + run_piece(self.branch, h, side)
+
+
+def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
+    """A network whose units are layers: consecutive units of one module, without a bridge between.
+
+    Without its branch, a layer leaves every one of its units' branches out and keeps their joins.
+    """
+    runs: list[list[ResidualUnit]] = []
+    for group, members in groupby(network.units, key=lambda unit: unit.group):
+        run: list[ResidualUnit] = []
+        for unit in members:
+            if run and network.bridges[unit.index] is not None:
+                runs.append(run)
+                run = []
+            run.append(unit)
+        runs.append(run)
+        del group
+    side_count = _side_count(network)
+    units = tuple(
+        replace(run[0], index=index) if len(run) == 1 else _layer(run, index, side_count)
+        for index, run in enumerate(runs)
+    )
+    bridges = tuple(network.bridges[run[0].index] for run in runs)
+    return replace(network, units=units, bridges=bridges)
+
+
+def _side_count(network: ResidualNetwork) -> int:
+    reads = [
+        index
+        for part in network.parts().values()
+        if isinstance(part, Piece)
+        for index in part.reads
+    ]
+    return max(reads, default=-1) + 1
+
+
+def _layer(run: Sequence[ResidualUnit], index: int, side_count: int) -> ResidualUnit:
+    first, last = run[0], run[-1]
+    every = range(side_count)
+
+    def as_run(units: Sequence[ResidualUnit]) -> list[nn.Module]:
+        pieces: list[nn.Module] = []
+        for unit in units:
+            if unit is not units[-1] and unit.full is not None:
+                pieces.append(unit.full)
+                continue
+            whole = unit.whole
+            pieces.append(Piece(_Sum(unit.skip, unit.branch), every) if whole is None else whole)
+            pieces.append(unit.join)
+        return pieces
+
+    def as_skipped(units: Sequence[ResidualUnit]) -> list[nn.Module]:
+        return [piece for unit in units for piece in (unit.skip, unit.join)]
+
+    identity = all(unit.skip_kind == "identity" for unit in run) and all(
+        isinstance(unit.join, nn.Identity) for unit in run[:-1]
+    )
+    skip: nn.Module = (
+        nn.Identity() if identity else Piece(_Chain(as_skipped(run)[:-1]), every)
+    )
+    whole = Piece(_Chain(as_run(run)[:-1]), every)
+    return ResidualUnit(
+        index=index,
+        name=first.group,
+        skip=skip,
+        branch=Piece(_Difference(whole, skip), every),
+        join=last.join,
+        whole=whole,
+        skip_kind="identity" if identity else "map",
+        stage=first.stage,
+        transition=first.in_shape != last.out_shape,
+        in_shape=first.in_shape,
+        out_shape=last.out_shape,
+        parameters=sum(unit.parameters for unit in run),
+        group=first.group,
+    )

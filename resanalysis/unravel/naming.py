@@ -1,0 +1,82 @@
+"""Module paths of graph nodes, and the names of units made from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from torch import fx
+
+
+def module_path(node: fx.Node) -> str:
+    """Path of the innermost module whose forward made this node; ``""`` is the model itself."""
+    stack = node.meta.get("nn_module_stack")
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def inside(path: str, module: str) -> bool:
+    """Whether ``path`` is ``module`` or lies below it; everything lies below the model itself."""
+    return not module or path == module or path.startswith(module + ".")
+
+
+def common_path(paths: Iterable[str]) -> str:
+    """The deepest module that holds all of ``paths``."""
+    split = [path.split(".") if path else [] for path in paths]
+    shared: list[str] = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
+
+
+def layer_path(path: str) -> str:
+    """The numbered module a path lies in: ``encoder.layer.3`` for ``encoder.layer.3.output``."""
+    parts = path.split(".")
+    numbered = [index for index, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbered[-1] + 1]) if numbered else path
+
+
+def _branch_module(addition_path: str, weights: Sequence[str]) -> str:
+    """The module that holds most of a branch's layers, one step below the module of the addition."""
+    if not weights:
+        return addition_path
+    shared = common_path(weights)
+    if shared != addition_path and inside(shared, addition_path):
+        return shared
+    depth = len(addition_path.split(".")) + 1 if addition_path else 1
+    children = Counter(
+        ".".join(path.split(".")[:depth])
+        for path in weights
+        if path != addition_path and inside(path, addition_path)
+    )
+    if not children:
+        return addition_path
+    child = children.most_common(1)[0][0]
+    return common_path(path for path in weights if inside(path, child))
+
+
+def unit_names(addition_paths: Sequence[str], weights: Sequence[Sequence[str]]) -> list[str]:
+    """A different name for every unit.
+
+    Parameters
+    ----------
+    addition_paths : module path of each unit's addition.
+    weights : module paths of the weighted layers of each unit's branch, in order.
+
+    Returns
+    -------
+    The addition's module where no other unit has it (``layer2.0``), else the branch's
+    (``h.3.attn``), with ``#2``, ``#3`` where even that is shared.
+    """
+    shared = Counter(addition_paths)
+    names = [
+        path if path and shared[path] == 1 else _branch_module(path, layers) or "unit"
+        for path, layers in zip(addition_paths, weights, strict=True)
+    ]
+    repeated: Counter[str] = Counter()
+    unique: list[str] = []
+    for name in names:
+        repeated[name] += 1
+        unique.append(name if repeated[name] == 1 else f"{name}#{repeated[name]}")
+    return unique

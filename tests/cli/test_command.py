@@ -1,0 +1,151 @@
+"""Commands made from functions: shared options, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from resanalysis.cli.command import command, message
+from resanalysis.cli.options import Output, Source, floats
+from resanalysis.cli.subject import shape, whole_numbers
+from resanalysis.results import Run
+
+runner = CliRunner()
+
+
+def app_of(failure: BaseException | None = None, *, keep: bool = False) -> tuple[typer.Typer, list]:
+    app = typer.Typer()
+    calls: list[tuple[str, Source, Output]] = []
+
+    def probe(model: str, source: Source, output: Output) -> None:
+        """Probe."""
+        calls.append((model, source, output))
+        if keep:
+            with Run(output.out, "probe") as run:
+                run.store({}).put("0", {"a": np.zeros(1)})
+        if failure is not None:
+            raise failure
+
+    command(app, panel="Probes", example="resanalysis probe x")(probe)
+    return app, calls
+
+
+def test_shared_options_arrive_as_dataclasses(tmp_path: Path) -> None:
+    app, calls = app_of()
+    line = f"x --out {tmp_path} --limit 5 --seed 3 --json --trust-pickle --mean 0.1,0.2 -q"
+    result = runner.invoke(app, line.split())
+    assert result.exit_code == 0, result.output
+    assert calls == [
+        (
+            "x",
+            Source(limit=5, trust_pickle=True, mean="0.1,0.2"),
+            Output(out=tmp_path, seed=3, as_json=True, quiet=True),
+        )
+    ]
+
+
+def test_defaults_are_those_of_the_dataclasses() -> None:
+    app, calls = app_of()
+    assert runner.invoke(app, ["x"]).exit_code == 0
+    assert calls == [("x", Source(), Output())]
+
+
+def test_help_names_every_option_and_the_example() -> None:
+    result = runner.invoke(app_of()[0], ["--help"], env={"COLUMNS": "120"}, color=False)
+    assert result.exit_code == 0
+    for group in (Source, Output):
+        for field in fields(group):
+            name = "json" if field.name == "as_json" else field.name.replace("_", "-")
+            assert f"--{name}" in result.output
+    assert "resanalysis probe x" in result.output
+
+
+@pytest.mark.parametrize(
+    "line", ["x --limit 0", "x --seed many", "x --mean a,b", "x --nothing", ""]
+)
+def test_a_usage_error_is_exit_code_2(line: str) -> None:
+    app, calls = app_of()
+    result = runner.invoke(app, line.split())
+    assert result.exit_code == 2
+    assert calls == []
+    assert "Traceback" not in result.output
+
+
+def test_an_unexpected_error_is_one_line() -> None:
+    result = runner.invoke(app_of(RuntimeError("boom\nat length"))[0], ["x"])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        "unexpected error: RuntimeError: boom (rerun with --debug for the traceback)\n"
+    )
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = runner.invoke(app_of(RuntimeError("boom"))[0], ["x", "--debug"])
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert "in probe" in result.stderr
+
+
+def test_our_own_checks_speak_for_themselves(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    app, _ = app_of(keep=True)
+    result = runner.invoke(app, ["x", "--out", str(tmp_path / "file")])
+    assert result.exit_code == 1
+    assert result.stderr == f"error: --out {tmp_path / 'file'} is a file; name a folder\n"
+
+
+def test_a_value_error_from_elsewhere_is_unexpected() -> None:
+    with pytest.raises(ValueError, match="cannot reshape") as caught:
+        np.zeros(3).reshape(2)
+    assert message(caught.value).startswith("unexpected error: ValueError: cannot reshape")
+
+
+def test_errors_with_a_file_name_it() -> None:
+    error = FileNotFoundError(2, "No such file or directory", "model.pt")
+    assert message(error) == "error: model.pt: no such file or directory"
+    assert message(MemoryError()) == "error: out of memory; try a smaller --batch-size, or --limit"
+
+
+def test_ctrl_c_says_what_is_kept(tmp_path: Path) -> None:
+    app, _ = app_of(KeyboardInterrupt(), keep=True)
+    result = runner.invoke(app, ["x", "--out", str(tmp_path)])
+    assert result.exit_code == 130
+    assert result.stderr == (
+        f"stopped; what was computed is kept in {tmp_path / '.partial'}: run the same command "
+        "again to go on (with --fresh it starts over)\n"
+    )
+    assert list((tmp_path / ".partial").rglob("*.npz"))
+
+
+def test_ctrl_c_before_anything_was_computed(tmp_path: Path) -> None:
+    result = runner.invoke(app_of(KeyboardInterrupt())[0], ["x", "--out", str(tmp_path)])
+    assert result.exit_code == 130
+    assert result.stderr == "stopped; no results of this run had to be kept\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("5", (5,)), ("1..4", (1, 2, 3, 4)), ("7,1,2", (1, 2, 7)), ("1..3,3..4, 9", (1, 2, 3, 4, 9))],
+)
+def test_whole_numbers(text: str, numbers: tuple[int, ...]) -> None:
+    assert whole_numbers(text, "--remove") == numbers
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "3..1", "1..", "..4", "a", "1,,2", "1...3", "1.5"])
+def test_whole_numbers_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"is no number or range; write 1\.\.20, or 1,2,5"):
+        whole_numbers(text, "--remove")
+
+
+def test_shape_and_floats() -> None:
+    assert shape("3,32,32") == shape("3x32x32") == (3, 32, 32)
+    assert floats("0.5, 0.25") == (0.5, 0.25)
+    for wrong in ("", "3,0,3", "a", "3;3"):
+        with pytest.raises(typer.BadParameter, match="is no shape; write it as 3,32,32"):
+            shape(wrong)
