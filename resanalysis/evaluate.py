@@ -157,10 +157,10 @@ def evaluate(
                     if entered is None:
                         entered = _enter(runner, data, start, stop, reference_tree)
                     h, side, labels, reference = entered
-                    result = _Walk(runner, side, labels, reference).scores(tree, h, len(block), rows)
-                    known = {
-                        name: result[row, :, : stop - start] for row, name in enumerate(NAMES)
-                    }
+                    result = _Walk(runner, side, labels, reference).scores(
+                        tree, h, len(block), rows
+                    )
+                    known = {name: result[row, :, : stop - start] for row, name in enumerate(NAMES)}
                     if store is not None:
                         store.put(key, known)
                 for row, name in enumerate(NAMES):
@@ -171,7 +171,9 @@ def evaluate(
 
 def _blocks(routes: Sequence[Route]) -> list[list[tuple[int, Route]]]:
     """Routes in an order that keeps common prefixes together, in blocks of bounded work."""
-    order = sorted(range(len(routes)), key=lambda number: [_sort_key(s) for s in routes[number].steps])
+    order = sorted(
+        range(len(routes)), key=lambda number: [_sort_key(s) for s in routes[number].steps]
+    )
     blocks: list[list[tuple[int, Route]]] = [[]]
     work = 0
     before: tuple[Step, ...] = ()
@@ -196,7 +198,11 @@ def _sort_key(step: Step) -> tuple[str, str]:
 def _parts_used(network: ResidualNetwork, routes: Sequence[Route]) -> set[str]:
     """The parts the routes run, so that only these are made fast."""
     used = {"stem", "head"} | {name for name in network.parts() if name.startswith("bridge")}
-    fields = {"full": ("full", "whole", "join"), "skip": ("skip", "join"), "branch": ("branch", "join")}
+    fields = {
+        "full": ("full", "whole", "join"),
+        "skip": ("skip", "join"),
+        "branch": ("branch", "join"),
+    }
     for step in {step for route in routes for step in route.steps} | set(intact(network).steps):
         match step:
             case Full(unit, factor):

@@ -157,7 +157,11 @@ def _use_channels_last(module: fx.GraphModule) -> None:
 
 
 def _pair(value: Any) -> list[int]:
-    return [int(value)] * 2 if isinstance(value, int) else [int(item) for item in value] * (3 - len(value))
+    return (
+        [int(value)] * 2
+        if isinstance(value, int)
+        else [int(item) for item in value] * (3 - len(value))
+    )
 
 
 def _fuse_convolutions(module: fx.GraphModule) -> None:
@@ -245,4 +249,3 @@ def _overwrite_fresh_tensors(graph: fx.Graph) -> None:
             and len(source.users) == 1
         ):
             node.target = in_place
-

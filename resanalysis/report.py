@@ -68,7 +68,8 @@ def measure_all(
     """
     from resanalysis import figures
     from resanalysis.experiments.inspect import inspect
-    from resanalysis.experiments.lesion import lesion, lesion_many
+    from resanalysis.experiments.lesion import lesion
+    from resanalysis.experiments.lesion_many import lesion_many
     from resanalysis.experiments.paths import paths
     from resanalysis.experiments.reorder import reorder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,6 +11,21 @@ import typer
 from resanalysis.cli.console import show
 from resanalysis.cli.options import Data, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of, whole_numbers
+
+
+class Transitions(StrEnum):
+    """Which units --remove may draw."""
+
+    eligible = "eligible"
+    excluded = "excluded"
+    both = "both"
+
+
+class Part(StrEnum):
+    """What of a unit is taken away."""
+
+    branch = "branch"
+    skip = "skip"
 
 
 def lesion(
@@ -25,12 +41,15 @@ def lesion(
         int, typer.Option(min=1, metavar="N", help="Random draws for each --remove.")
     ] = 100,
     transitions: Annotated[
-        bool,
+        Transitions,
         typer.Option(
-            "--transitions/--no-transitions",
-            help="Whether --remove may delete the units that change the stream's shape.",
+            help="Whether --remove may delete the units that change the stream's shape, or both "
+            "protocols side by side."
         ),
-    ] = True,
+    ] = Transitions.eligible,
+    part: Annotated[
+        Part, typer.Option(help="skip: cut each unit's skip and keep its branch, as the control.")
+    ] = Part.branch,
 ) -> None:
     """The error without each residual unit, or without many at once.
 
@@ -46,16 +65,16 @@ def lesion(
 
     from resanalysis import figures
     from resanalysis.experiments.lesion import lesion as lesion_alone
-    from resanalysis.experiments.lesion import lesion_many
+    from resanalysis.experiments.lesion_many import lesion_many
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
 
     with Run(output.out, stem, fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)
-        options: dict[str, Any] = {}
-        experiment = partial(lesion_alone, subject.network, subject.examples())
+        options: dict[str, Any] = {"part": part.value}
+        experiment = partial(lesion_alone, subject.network, subject.examples(), **options)
         if removed is not None:
-            options = {"remove": removed, "draws": draws, "transitions": transitions}
+            options = {"removed": removed, "draws": draws, "transitions": transitions.value}
             experiment = partial(lesion_many, subject.network, subject.examples(), **options)
         table = measure(
             run,

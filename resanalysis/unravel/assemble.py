@@ -27,9 +27,7 @@ def assemble(captured: Captured, trunk: Trunk, name: str) -> ResidualNetwork:
         None if index == 0 or item.entry is links[index - 1].exit else (links[index - 1], item)
         for index, item in enumerate(links)
     ]
-    bridges = [
-        None if pair is None else Cut(pair[0].exit, pair[1].entry) for pair in crossings
-    ]
+    bridges = [None if pair is None else Cut(pair[0].exit, pair[1].entry) for pair in crossings]
     head = Cut(links[-1].exit, captured.output)
     cutter.choose_side_inputs(
         [
@@ -77,9 +75,7 @@ def _unit_cuts(item: Link) -> dict[str, Cut]:
     addition = item.addition
     return {
         "skip": Cut(item.entry, addition.skip),
-        "branch": Cut(
-            item.entry, addition.node, make=_summed(addition), needs=addition.branch
-        ),
+        "branch": Cut(item.entry, addition.node, make=_summed(addition), needs=addition.branch),
         "whole": Cut(item.entry, addition.node),
         "join": Cut(addition.node, item.exit),
         "full": Cut(item.entry, item.exit),
@@ -174,5 +170,3 @@ def _complement(node: Any) -> fx.Node | None:
     if node.target is _aten.sub.Tensor and node.args[0] == 1:
         return node.args[1] if isinstance(node.args[1], fx.Node) else None
     return None
-
-

@@ -43,9 +43,7 @@ def link(trunk: Trunk) -> list[Link]:
     starts = [position[addition.node] for addition in additions]
     splits = [position[addition.split] for addition in additions]
     ends = [*splits[1:], len(trunk.nodes) - 1]
-    after = [
-        trunk.nodes[start + 1 : end + 1] for start, end in zip(starts, ends, strict=True)
-    ]
+    after = [trunk.nodes[start + 1 : end + 1] for start, end in zip(starts, ends, strict=True)]
     paths = [module_path(addition.node) for addition in additions]
     holds = Counter(paths)
     joins = [_join_length(index, after, paths, holds) for index in range(len(additions))]

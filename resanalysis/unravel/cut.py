@@ -192,9 +192,7 @@ class _Builder:
             if copied.op == "placeholder":
                 dimension = _size_of(original, node)
                 if dimension is not None:
-                    return graph.call_function(
-                        torch.ops.aten.sym_size.int, (copied, dimension)
-                    )
+                    return graph.call_function(torch.ops.aten.sym_size.int, (copied, dimension))
         return None
 
 

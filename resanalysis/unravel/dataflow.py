@@ -54,7 +54,9 @@ def float_graph(graph: fx.Graph) -> nx.DiGraph[fx.Node]:
     for node in graph.nodes:
         if is_float(node):
             flow.add_node(node)
-            flow.add_edges_from((before, node) for before in node.all_input_nodes if is_float(before))
+            flow.add_edges_from(
+                (before, node) for before in node.all_input_nodes if is_float(before)
+            )
     return flow
 
 

@@ -103,9 +103,7 @@ def _layer(run: Sequence[ResidualUnit], index: int, side_count: int) -> Residual
     identity = all(unit.skip_kind == "identity" for unit in run) and all(
         isinstance(unit.join, nn.Identity) for unit in run[:-1]
     )
-    skip: nn.Module = (
-        nn.Identity() if identity else Piece(_Chain(as_skipped(run)[:-1]), every)
-    )
+    skip: nn.Module = nn.Identity() if identity else Piece(_Chain(as_skipped(run)[:-1]), every)
     whole = Piece(_Chain(as_run(run)[:-1]), every)
     return ResidualUnit(
         index=index,

@@ -1,0 +1,152 @@
+"""A file or a name → images and labels, normalised as the model expects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from resanalysis.datasets.errors import DataError
+from resanalysis.datasets.formats import (
+    FASHION_CLASSES,
+    list_folder,
+    read_cifar,
+    read_mnist,
+    read_npz,
+)
+from resanalysis.datasets.images import (
+    ArraySource,
+    Dataset,
+    FileSource,
+    assembled,
+    channels_first,
+    image_dataset,
+)
+
+__all__ = ["NORMALISATIONS", "DataError", "Dataset", "dataset", "image_dataset"]
+
+NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "fashion-mnist": ((0.2860,), (0.3530,)),
+    "none": ((0.0,), (1.0,)),
+}
+
+
+def dataset(
+    spec: str | Path,
+    *,
+    normalize: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    split: Literal["train", "test"] = "test",
+    image_size: int = 224,
+) -> Dataset:
+    """Read a data set.
+
+    Parameters
+    ----------
+    spec : ``FILE.npz`` (``images`` uint8, ``labels``), ``bundled:NAME``, ``cifar10:DIR``,
+        ``cifar100:DIR``, ``fashion-mnist:DIR``, ``folder:DIR`` (a folder per class, read as needed),
+        or ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one).
+    normalize : ``imagenet``, ``cifar10``, ``fashion-mnist`` or ``none`` (pixels in [0, 1]).
+    mean, std : per channel, instead of ``normalize``.
+    limit : keep a seeded stratified subset of this many examples.
+    split : of the data sets that have a training and a test part.
+    image_size : of ``folder:`` images: the middle square after resizing.
+
+    Raises
+    ------
+    DataError : if the data cannot be read or used, or nothing says how to normalise it.
+    """
+    text = str(spec)
+    scheme, _, place = text.partition(":")
+    if scheme == "tokens" and place:
+        found = _tokens(Path(place), text)
+        return found if limit is None else found.limited(limit, seed)
+    recorded: tuple[Sequence[float], Sequence[float]] | None = None
+    if scheme in {"cifar10", "cifar100"} and place:
+        images, labels, classes = read_cifar(Path(place), 10 if scheme == "cifar10" else 100, split)
+        source, channels = ArraySource(images), 3
+    elif scheme in {"fashion-mnist", "mnist"} and place:
+        images, labels, classes = read_mnist(Path(place), split)
+        if scheme == "fashion-mnist":
+            classes = FASHION_CLASSES
+        source, channels = ArraySource(images), 1
+    elif scheme == "folder" and place:
+        paths, labels, classes = list_folder(Path(place))
+        source, channels = FileSource(paths, image_size), 3
+    else:
+        path = _bundled(place) if scheme == "bundled" and place else Path(text)
+        arrays = read_npz(path, ("images", "labels"))
+        images = channels_first(arrays["images"], text)
+        source, channels, labels = ArraySource(images), images.shape[1], arrays["labels"]
+        classes = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else None
+        if "mean" in arrays and "std" in arrays:
+            recorded = arrays["mean"].tolist(), arrays["std"].tolist()
+    chosen = _normalisation(text, normalize, mean, std, recorded)
+    found = assembled(text, source, channels, labels, *chosen, classes)
+    return found if limit is None else found.limited(limit, seed)
+
+
+def _normalisation(
+    name: str,
+    normalize: str | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    recorded: tuple[Sequence[float], Sequence[float]] | None,
+) -> tuple[Sequence[float], Sequence[float]]:
+    if (mean is None) != (std is None):
+        raise DataError(f"{name}: a mean and a std belong together; give both or neither")
+    if mean is not None and std is not None:
+        if normalize is not None:
+            raise DataError(
+                f"{name}: normalize={normalize} and mean, std say the same thing; give one"
+            )
+        return mean, std
+    if normalize is not None:
+        if normalize not in NORMALISATIONS:
+            raise DataError(
+                f"no normalisation {normalize!r}; there are {', '.join(NORMALISATIONS)}, or give mean "
+                "and std"
+            )
+        return NORMALISATIONS[normalize]
+    if recorded is None:
+        raise DataError(
+            f"{name}: nothing records how the model's training images were normalised; say it with "
+            "--normalize imagenet, cifar10, fashion-mnist or none, or with --mean and --std"
+        )
+    return recorded
+
+
+def _bundled(name: str) -> Path:
+    folder = files("resanalysis") / "bundled"
+    path = Path(str(folder / f"{name}.npz"))
+    if not path.is_file():
+        there = sorted(e.name[:-4] for e in folder.iterdir() if e.name.endswith(".npz"))
+        raise DataError(f"no data bundled:{name} ships; there are {', '.join(there)}")
+    return path
+
+
+def _tokens(path: Path, name: str) -> Dataset:
+    arrays = read_npz(path, ("input_ids",))
+    tokens = arrays["input_ids"]
+    if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer) or tokens.size == 0:
+        raise DataError(
+            f"{name}: input_ids must be integers (N, T), found {tokens.dtype} {tokens.shape}"
+        )
+    mask = arrays.get("attention_mask")
+    if mask is not None and mask.shape != tokens.shape:
+        raise DataError(f"{name}: attention_mask has shape {mask.shape}, input_ids {tokens.shape}")
+    return Dataset(
+        name=name,
+        source=ArraySource(tokens.astype(np.int64)),
+        labels=None,
+        indices=np.arange(len(tokens)),
+        mask=None if mask is None else mask.astype(np.int64),
+    )

@@ -1,0 +1,287 @@
+"""Data sets in memory or on disk, as batches of normalised inputs and labels."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resanalysis.datasets.errors import DataError
+from resanalysis.network import Inputs
+
+Labels = NDArray[np.int64]
+
+
+class Source(Protocol):
+    """Where examples come from: an array, or files read when they are needed."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.generic]: ...
+
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Examples in memory (or mapped into it)."""
+
+    array: NDArray[np.generic]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.generic]:
+        return self.array[indices]
+
+    def digest(self) -> str:
+        state = hashlib.sha256(f"{self.array.dtype}{self.array.shape}".encode())
+        for start in range(0, len(self.array), 1024):
+            state.update(np.ascontiguousarray(self.array[start : start + 1024]).tobytes())
+        return state.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class FileSource:
+    """Image files, resized, cropped and decoded as they are read."""
+
+    paths: tuple[Path, ...]
+    image_size: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.generic]:
+        return np.stack([self._image(self.paths[index]) for index in indices])
+
+    def _image(self, path: Path) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        try:
+            with Image.open(path) as image:
+                # The usual evaluation crop: the short side to 8/7 of the size, then the middle.
+                short = round(self.image_size * 8 / 7)
+                scale = short / min(image.size)
+                resized = image.convert("RGB").resize(
+                    (max(1, round(image.width * scale)), max(1, round(image.height * scale))),
+                    Image.Resampling.BILINEAR,
+                )
+                left = (resized.width - self.image_size) // 2
+                top = (resized.height - self.image_size) // 2
+                fitted = resized.crop((left, top, left + self.image_size, top + self.image_size))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is no readable image: {error}") from None
+        return np.asarray(fitted, dtype=np.uint8).transpose(2, 0, 1)
+
+    def digest(self) -> str:
+        state = hashlib.sha256(str(self.image_size).encode())
+        for path in self.paths:
+            state.update(path.parent.name.encode() + path.name.encode())
+            state.update(hashlib.sha256(path.read_bytes()).digest())
+        return state.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples and labels in a fixed order.
+
+    Attributes
+    ----------
+    name : what the user called it.
+    source : uint8 images (N, C, H, W), or int64 token ids (N, T).
+    labels : int64 (N,), or ``None``.
+    mean, std : per channel, of images scaled to [0, 1]; ``None`` for tokens.
+    classes : their names, where the data has them.
+    indices : which examples of the source, in order.
+    subset : how they were chosen, for captions; empty if all are used.
+    mask : attention mask (N, T) of tokens.
+    """
+
+    name: str
+    source: Source
+    labels: Labels | None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    indices: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))
+    subset: str = ""
+    mask: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the content, the normalisation and the choice of examples."""
+        state = hashlib.sha256(self.source.digest().encode())
+        state.update(repr((self.mean, self.std)).encode())
+        state.update(self.indices.astype(np.int64).tobytes())
+        if self.labels is not None:
+            state.update(self.labels.tobytes())
+        if self.mask is not None:
+            state.update(self.mask.tobytes())
+        return state.hexdigest()
+
+    def batch(self, start: int, stop: int) -> tuple[Inputs, Tensor | None]:
+        """Examples ``start`` to ``stop``: images (N, C, H, W) of float32, or token inputs by name."""
+        chosen = self.indices[start:stop]
+        values = self.source.read(chosen)
+        if self.mean is None or self.std is None:
+            tokens = torch.from_numpy(values.astype(np.int64))
+            inputs = {"input_ids": tokens}
+            if self.mask is None:
+                return inputs, tokens
+            mask = torch.from_numpy(self.mask[start:stop])
+            return {**inputs, "attention_mask": mask}, tokens.masked_fill(mask == 0, -100)
+        images = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255)
+        mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (self.mean, self.std))
+        labels = None if self.labels is None else torch.from_numpy(self.labels[start:stop].copy())
+        return (images - mean) / std, labels
+
+    def limited(self, n: int, seed: int = 0) -> Dataset:
+        """A seeded subset of ``n`` examples, the classes in their proportions, in the original order."""
+        if n >= len(self):
+            return self
+        if n < 1:
+            raise DataError(f"a subset of {n} examples is empty; --limit takes 1 or more")
+        generator = np.random.default_rng(seed)
+        if self.labels is None:
+            kept = generator.permutation(len(self))[:n]
+        else:
+            kept = _stratified(self.labels, n, generator)
+        kept = np.sort(kept)
+        return replace(
+            self,
+            indices=self.indices[kept],
+            labels=None if self.labels is None else self.labels[kept],
+            mask=None if self.mask is None else self.mask[kept],
+            subset=f"stratified subset of {n} from {len(self)}, seed {seed}",
+        )
+
+
+def _stratified(labels: Labels, n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """``n`` positions, each class in its proportion; the remainders go to the largest fractions."""
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = n * counts / len(labels)
+    share = np.floor(exact).astype(int)
+    order = np.lexsort((generator.random(len(classes)), -(exact - share)))
+    share[order[: n - share.sum()]] += 1
+    return np.concatenate(
+        [
+            generator.permutation(np.flatnonzero(labels == label))[:count]
+            for label, count in zip(classes, share, strict=True)
+        ]
+    )
+
+
+def image_dataset(
+    images: NDArray[np.uint8],
+    labels: Sequence[int] | NDArray[np.integer] | None,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    classes: Sequence[str] | None = None,
+    name: str = "array",
+) -> Dataset:
+    """A data set of images in memory.
+
+    Parameters
+    ----------
+    images : uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), with C of 1 or 3.
+    labels : (N,) integers from 0, or ``None``.
+    mean, std : per channel, applied to images scaled to [0, 1].
+
+    Raises
+    ------
+    DataError : if shapes, types or numbers do not fit; says which.
+    """
+    images = channels_first(images, name)
+    return assembled(name, ArraySource(images), images.shape[1], labels, mean, std, classes)
+
+
+def assembled(
+    name: str,
+    source: Source,
+    channels: int,
+    labels: Sequence[int] | NDArray[np.integer] | None,
+    mean: Sequence[float],
+    std: Sequence[float],
+    classes: Sequence[str] | None,
+) -> Dataset:
+    """A checked image data set over any source."""
+    mean, std = (
+        _per_channel(value, channels, what, name) for value, what in ((mean, "mean"), (std, "std"))
+    )
+    if min(std) <= 0:
+        raise DataError(f"{name}: the standard deviations to divide by must be positive, got {std}")
+    checked = None
+    if labels is not None:
+        checked = checked_labels(np.asarray(labels), len(source), classes, name)
+    return Dataset(
+        name=name,
+        source=source,
+        labels=checked,
+        mean=mean,
+        std=std,
+        classes=None if classes is None else tuple(classes),
+        indices=np.arange(len(source)),
+    )
+
+
+def channels_first(images: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Images as (N, C, H, W), whichever of the three layouts they came in."""
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"{name}: images must be uint8 (0 to 255), found {images.dtype}; scale them back, or keep "
+            "them as they were before any normalisation"
+        )
+    if len(images) == 0:
+        raise DataError(f"{name}: there are no images")
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        return images
+    if images.ndim == 4 and images.shape[3] in (1, 3):
+        return images.transpose(0, 3, 1, 2)
+    raise DataError(
+        f"{name}: images must be N×C×H×W or N×H×W×C with 1 or 3 channels, or N×H×W, found "
+        f"{'×'.join(str(size) for size in images.shape)}"
+    )
+
+
+def checked_labels(
+    labels: NDArray[np.generic], count: int, classes: Sequence[str] | None, name: str
+) -> Labels:
+    """Labels as int64 (N,), one per example and in range."""
+    if labels.ndim != 1 or len(labels) != count:
+        raise DataError(f"{name}: {count} images but labels of shape {labels.shape}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{name}: labels must be integers, found {labels.dtype}")
+    lowest, highest = int(labels.min()), int(labels.max())
+    limit = len(classes) if classes is not None else None
+    if lowest < 0 or (limit is not None and highest >= limit):
+        allowed = "0 and up" if limit is None else f"0 to {limit - 1}"
+        raise DataError(f"{name}: labels run from {lowest} to {highest}, allowed are {allowed}")
+    return labels.astype(np.int64)
+
+
+def _per_channel(value: Sequence[float], channels: int, what: str, name: str) -> tuple[float, ...]:
+    numbers = tuple(float(number) for number in value)
+    if not all(math.isfinite(number) for number in numbers):
+        raise DataError(f"{name}: the {what} to normalise with is {numbers}")
+    if len(numbers) == 1:
+        return numbers * channels
+    if len(numbers) != channels:
+        raise DataError(
+            f"{name}: images have {channels} channel{'s' if channels > 1 else ''}, the {what} to "
+            f"normalise with has {len(numbers)} numbers {numbers}"
+        )
+    return numbers

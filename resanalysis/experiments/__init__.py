@@ -1,0 +1,1 @@
+"""One file per experiment: protocol in, tidy table out."""

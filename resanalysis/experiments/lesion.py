@@ -1,0 +1,141 @@
+"""The error without each unit: Veit et al. 2016, Figures 3 and 4."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from resanalysis.datasets import Dataset
+from resanalysis.evaluate import BlockStore, Scores, evaluate
+from resanalysis.network import ResidualNetwork
+from resanalysis.route import cut_skip, intact, without
+from resanalysis.statistics import (
+    Interval,
+    holm,
+    mcnemar_exact,
+    paired_difference,
+    paired_rate_difference,
+    wilson,
+)
+
+
+def lesion(
+    network: ResidualNetwork,
+    data: Dataset,
+    *,
+    part: Literal["branch", "skip"] = "branch",
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    store: BlockStore | None = None,
+    show_progress: bool = False,
+) -> pd.DataFrame:
+    """Delete the branch of one unit at a time and measure the whole network on the same examples.
+
+    Weights and batch-norm statistics stay as trained; the skip of a transition stays.
+
+    Parameters
+    ----------
+    network : the unraveled view.
+    data : examples with labels.
+    part : ``"skip"`` cuts the skip instead and keeps the branch: the control.
+    batch_size, device, store, show_progress : how it runs; they change no number.
+    seed : recorded; nothing here is random.
+
+    Returns
+    -------
+    DataFrame : the intact network (unit −1), then one row per unit, with ``error`` and its Wilson
+        interval; ``delta``, the paired difference from the intact error, with an Agresti–Min interval;
+        ``p_value`` of McNemar's exact test and ``p_holm`` corrected over units; mean ``loss``,
+        ``agreement`` with the intact predictions, and ``kl`` from the intact output. Layers of a plain
+        network that change the shape cannot be deleted; their numbers are NaN.
+
+    Source: Veit et al. 2016, §4.1.
+    """
+    build = without if part == "branch" else cut_skip
+    units = [
+        unit.index
+        for unit in network.units
+        if unit.deletable and (part == "branch" or unit.skip_kind != "none")
+    ]
+    if not units:
+        raise ValueError(f"no unit of {network.name} has a {part} that can be taken away")
+    scores = evaluate(
+        network,
+        [intact(network), *(build(network, [unit]) for unit in units)],
+        data,
+        batch_size=batch_size,
+        device=device,
+        store=store,
+        show_progress=show_progress,
+        description="lesion",
+    )
+    place = {unit: row for row, unit in enumerate(units, start=1)}
+    rows = [_row(scores, 0, {"unit": -1, "name": "intact", "stage": -1, "transition": False})]
+    for unit in network.units:
+        facts = {
+            "unit": unit.index,
+            "name": unit.name,
+            "stage": unit.stage,
+            "transition": unit.transition,
+        }
+        rows.append(_row(scores, place.get(unit.index), facts))
+    frame = pd.DataFrame(rows)
+    frame.insert(frame.columns.get_loc("p_value") + 1, "p_holm", np.nan)  # type: ignore[operator]
+    frame.loc[1:, "p_holm"] = holm(frame["p_value"].to_numpy()[1:])
+    frame.loc[0, "p_holm"] = 1.0
+    frame.attrs = {
+        "model": network.name,
+        "data": data.name,
+        "n": len(data),
+        "seed": seed,
+        "part": part,
+        "batch_norm": "running statistics",
+        "subset": data.subset,
+    }
+    return frame
+
+
+def _row(scores: Scores, row: int | None, facts: dict[str, Any]) -> dict[str, Any]:
+    if row is None:
+        return facts | {"p_value": np.nan}
+    error, base = scores.values["error"][row], scores.values["error"][0]
+    rated = bool(np.isin(error, (0.0, 1.0)).all() and np.isin(base, (0.0, 1.0)).all())
+    n = len(error)
+    rate = float(error.mean(dtype=np.float64))
+    if rated:
+        low, high = (float(end) for end in wilson(float(error.sum()), n))
+        change = paired_rate_difference(error, base) if row else Interval(0.0, 0.0, 0.0)
+        p_value = mcnemar_exact(error, base)
+    else:  # a fraction of tokens, or no labels at all: means of per-example values
+        spread = paired_difference(error, np.zeros(n)) if n > 1 else Interval(rate, np.nan, np.nan)
+        low, high = spread.low, spread.high
+        change = paired_difference(error, base) if n > 1 else Interval(np.nan, np.nan, np.nan)
+        p_value = paired_p_value(error, base)
+    return facts | {
+        "error": rate,
+        "error_low": low,
+        "error_high": high,
+        "delta": change.mean,
+        "delta_low": change.low,
+        "delta_high": change.high,
+        "p_value": p_value,
+        "loss": float(scores.values["loss"][row].mean(dtype=np.float64)),
+        "agreement": float(scores.values["agreement"][row].mean(dtype=np.float64)),
+        "kl": float(scores.values["kl"][row].mean(dtype=np.float64)),
+    }
+
+
+def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided Wilcoxon signed-rank p-value of per-example differences; 1 where none differ."""
+    from scipy.stats import wilcoxon
+
+    difference = first.astype(np.float64) - second.astype(np.float64)
+    if np.isnan(difference).any():
+        return float("nan")
+    if not difference.any():
+        return 1.0
+    return float(wilcoxon(difference).pvalue)

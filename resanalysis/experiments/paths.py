@@ -1,0 +1,101 @@
+"""The distribution of path lengths: Veit et al. 2016, Figure 6a; what is left of it after lesions, Figure 7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from resanalysis.path_length import (
+    Block,
+    central_interval,
+    path_counts,
+    path_probabilities,
+    remaining_fraction,
+    share_between,
+    surviving_probabilities,
+    units_of_depth,
+)
+
+if TYPE_CHECKING:
+    from resanalysis.network import ResidualNetwork
+
+
+def paths(
+    network: ResidualNetwork | None = None,
+    *,
+    depth: int | None = None,
+    units: int | None = None,
+    block: Block = "basic",
+    survival: Sequence[float] | None = None,
+) -> pd.DataFrame:
+    """How many of the 2ⁿ paths go through exactly k branches.
+
+    Parameters
+    ----------
+    network, depth, units : one of them: an unraveled network, the depth of a CIFAR ResNet (6n + 2
+        layers, or 9n + 2 with ``block="bottleneck"``), or a number of units.
+    survival : probability that each unit's branch is present (stochastic depth); the probabilities are
+        then Poisson-binomial, the counts unchanged.
+
+    Returns
+    -------
+    DataFrame : ``length`` 0…n, ``count`` (whole numbers of any size), ``probability``, ``cumulative``.
+        ``attrs`` holds ``units``, ``mean`` and ``interval95``, the shortest run of lengths with 95 %.
+
+    Raises
+    ------
+    ValueError : unless exactly one of the three is given, or for a depth there is none of.
+
+    Source: Veit et al. 2016, §5.1.
+    """
+    if sum(given is not None for given in (network, depth, units)) != 1:
+        raise ValueError("name one of a model, a depth and a number of units")
+    if network is not None:
+        n = sum(unit.skip_kind != "none" for unit in network.units)
+    else:
+        n = units_of_depth(depth, block) if depth is not None else int(units or 0)
+    counts = path_counts(n)
+    exact = path_probabilities(n)
+    if survival is not None and len(survival) != n:
+        raise ValueError(f"{len(survival)} survival probabilities for {n} units")
+    chosen = exact if survival is None else surviving_probabilities(survival)
+    probabilities = [float(p) for p in chosen]
+    cumulative = [share_between(chosen, 0, k) for k in range(n + 1)] if n <= 200 else None
+    frame = pd.DataFrame(
+        {
+            "length": range(n + 1),
+            "count": pd.Series(counts, dtype=object),
+            "probability": probabilities,
+            "cumulative": pd.Series(probabilities).cumsum() if cumulative is None else cumulative,
+        }
+    )
+    frame.attrs = {
+        "units": n,
+        "mean": float(sum(k * p for k, p in enumerate(chosen))),
+        "interval95": list(central_interval(chosen)),
+        "stochastic_depth": survival is not None,
+    }
+    return frame
+
+
+def paths_remaining(units: int, *, deleted: int | None = None) -> pd.DataFrame:
+    """Fraction of paths left after deleting 0…``deleted`` units, in a residual and in a plain network.
+
+    Returns
+    -------
+    DataFrame : ``deleted``, ``residual`` (2^−d), ``plain`` (1, then 0: its one path is cut).
+
+    Source: Veit et al. 2016, §4.1 and Figure 7.
+    """
+    last = min(units, 20) if deleted is None else deleted
+    if not 0 <= last <= units:
+        raise ValueError(f"{last} of {units} units cannot be deleted")
+    return pd.DataFrame(
+        {
+            "deleted": range(last + 1),
+            "residual": [float(remaining_fraction(d)) for d in range(last + 1)],
+            "plain": [1.0] + [0.0] * last,
+        }
+    )

@@ -1,0 +1,9 @@
+"""Tables → figures for a paper: functions of a tidy DataFrame and nothing else."""
+
+from resanalysis.figures.inspect import inspect
+from resanalysis.figures.lesion import lesion
+from resanalysis.figures.lesion_many import lesion_many
+from resanalysis.figures.paths import paths, paths_remaining
+from resanalysis.figures.reorder import reorder
+
+__all__ = ["inspect", "lesion", "lesion_many", "paths", "paths_remaining", "reorder"]

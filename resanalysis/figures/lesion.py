@@ -1,0 +1,63 @@
+"""Error without each unit (Veit et al. 2016, Figure 3)."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from resanalysis.figures.style import BLUE, FULL, INTACT, ORANGE, RC, metric_label, new_figure
+
+
+def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") -> Axes:
+    """One point per deleted unit, the intact network as a line.
+
+    Needs ``unit``, ``transition``, ``stage`` and the metric; draws ``error_low`` and ``error_high`` as
+    bars for the error. Conclude from a flat row of points that no single unit is needed; a peak at the
+    transitions, that the change of representation there is.
+    """
+    if ax is None:
+        ax = new_figure()[1][0]
+    intact = frame[frame["unit"] == -1].iloc[0]
+    units = frame[(frame["unit"] >= 0) & frame[metric].notna()]
+    stages = frame[frame["unit"] >= 0]
+    with mpl.rc_context(RC):
+        for number, (_, members) in enumerate(stages.groupby("stage", sort=True)):
+            if number % 2:
+                ax.axvspan(members["unit"].min() - 0.5, members["unit"].max() + 0.5,
+                           color="0.95", zorder=0, linewidth=0)  # fmt: skip
+        if metric == "error":
+            ax.axhspan(intact["error_low"], intact["error_high"], color=INTACT, alpha=0.12, lw=0)
+        ax.axhline(intact[metric], color=INTACT, linestyle="--", linewidth=0.9, label="intact")
+        kinds = ((False, BLUE, "o", "unit deleted"), (True, ORANGE, "D", "transition deleted"))
+        for transition, colour, marker, label in kinds:
+            chosen = units[units["transition"].astype(bool) == transition]
+            if chosen.empty:
+                continue
+            bars = None
+            if metric == "error":
+                value = chosen["error"].to_numpy()
+                bars = np.maximum(
+                    0,
+                    np.stack([value - chosen["error_low"], chosen["error_high"] - value]),
+                )
+            ax.errorbar(chosen["unit"], chosen[metric], yerr=bars, fmt=marker, color=colour,
+                        label=label, elinewidth=0.8, capsize=0, markersize=3.2)  # fmt: skip
+        ax.set_xlabel("Unit deleted (index from the input; shading: stages)")
+        ax.set_ylabel(metric_label(metric, frame))
+        ax.set_xlim(-0.7, stages["unit"].max() + 0.7)
+        ax.set_ylim(bottom=0)
+        top = float(max(units["error_high"].max() if metric == "error" else units[metric].max(),
+                        intact[metric]))  # fmt: skip
+        ax.set_ylim(0, top * 1.25 if top > 0 else 1)
+        ax.legend(ncols=3, loc="upper left", handletextpad=0.3, columnspacing=1.0)
+    return ax
+
+
+def lesion(frame: pd.DataFrame, *, metric: str = "error", width: float = FULL) -> Figure:
+    """The figure of ``lesion.csv``."""
+    figure, (ax,) = new_figure(width, 2.3)
+    draw(frame, ax, metric=metric)
+    return figure
