@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import importlib
 import os
+import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -384,7 +385,7 @@ def _fill(
     problems: list[str] = []
     if missing:
         problems.append(
-            f"{len(missing)} of {len(expected)} tensors are missing, first {missing[0]}"
+            f"{len(missing)} of {len(expected) - len(optional)} tensors are missing, first {missing[0]}"
         )
     if unexpected:
         problems.append(f"{len(unexpected)} are not its own, first {unexpected[0]}")

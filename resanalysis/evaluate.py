@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -234,7 +234,7 @@ def _enter(
         inputs, labels = _padded(inputs, network.batch_size), _padded(labels, network.batch_size)
     device = network.device
 
-    def placed(value: object) -> object:
+    def placed(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         if value.ndim == 4 and network.channels_last:
@@ -257,8 +257,8 @@ def _only_route(tree: PrefixTree) -> list[Step]:
     return steps
 
 
-def _padded(value: object, size: int) -> object:
-    def rows(item: object) -> object:
+def _padded(value: Any, size: int) -> Any:
+    def rows(item: Any) -> Any:
         if not isinstance(item, Tensor) or item.ndim == 0:
             return item
         return torch.cat([item, item[-1:].expand(size - len(item), *item.shape[1:])])

@@ -188,7 +188,7 @@ def _fuse_convolutions(module: fx.GraphModule) -> None:
         size = [16, *(int(length) for length in value.shape[1:] if isinstance(length, int))]
         if len(size) != 4:
             continue
-        packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
+        packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(
             weight.to_mkldnn(), padding, stride, dilation, groups, size
         )
         last, other = node, None

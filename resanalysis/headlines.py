@@ -49,26 +49,22 @@ def _lesion(frame: pd.DataFrame) -> Headlines:
     rows = [
         (
             "intact error",
-            f"{_percent(intact['error'])}  (95 % interval {_percent(intact['error_low'])} to "
-            f"{_percent(intact['error_high'])})",
+            f"{_percent(intact['error'])}  "
+            f"(95 %: {100 * intact['error_low']:.2f} to {100 * intact['error_high']:.2f})",
         )
     ]
     measured = [row for row in units if row["error"] == row["error"]]  # NaN: cannot be deleted
     if not measured:
         return rows
-    rows.append(
-        ("median error, one unit deleted", _percent(np.median([r["error"] for r in measured])))
-    )
+    rows.append(("median, one unit deleted", _percent(np.median([r["error"] for r in measured]))))
     significant = sum(row["p_holm"] < 0.05 for row in measured)
-    rows.append(
-        ("units whose deletion changes the error (Holm, 5 %)", f"{significant} of {len(measured)}")
-    )
+    rows.append(("units that change it (Holm, 5 %)", f"{significant} of {len(measured)}"))
     for row in sorted(measured, key=lambda row: -row["error"])[:3]:
         mark = ", transition" if row["transition"] else ""
         rows.append(
             (
-                f"without unit {row['unit']} ({row['name']}{mark})",
-                f"{_percent(row['error'])}  ({100 * row['delta']:+.2f} points, "
+                f"without {row['unit']} ({row['name']}{mark})",
+                f"{_percent(row['error'])}  ({100 * row['delta']:+.2f} points: "
                 f"{100 * row['delta_low']:+.2f} to {100 * row['delta_high']:+.2f})",
             )
         )
@@ -77,17 +73,24 @@ def _lesion(frame: pd.DataFrame) -> Headlines:
 
 def _lesion_many(frame: pd.DataFrame) -> Headlines:
     removed, error = _column(frame, "removed"), _column(frame, "error")
-    sizes = np.unique(removed[removed > 0])
+    eligible = np.asarray(frame["transitions_eligible"], dtype=bool)
     rows: Headlines = []
-    for size in np.unique(sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]]) if len(sizes) else []:
-        low, middle, high = np.quantile(error[removed == size], [0.25, 0.5, 0.75])
-        rows.append(
-            (
-                f"{size:.0f} unit{'s' if size > 1 else ''} deleted",
-                f"median {_percent(middle)}  (quartiles {_percent(low)} to {_percent(high)}, "
-                f"{np.sum(removed == size)} draws)",
-            )
-        )
+    if np.any(removed == 0):
+        rows.append(("intact error", _percent(error[removed == 0][0])))
+    sizes = np.unique(removed[removed > 0])
+    shown = sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]] if len(sizes) else sizes
+    for with_transitions in (True, False):
+        for size in np.unique(shown):
+            errors = error[(removed == size) & (eligible == with_transitions)]
+            if len(errors):
+                low, middle, high = np.quantile(errors, [0.25, 0.5, 0.75])
+                rows.append(
+                    (
+                        f"{size:.0f} deleted{'' if with_transitions else ', no transitions'}",
+                        f"median {_percent(middle)}  (quartiles {100 * low:.2f} to "
+                        f"{100 * high:.2f}; {len(errors)} draws)",
+                    )
+                )
     return rows
 
 

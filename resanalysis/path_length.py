@@ -53,19 +53,20 @@ def surviving_probabilities(survival: Sequence[float]) -> list[float]:
 
     Stochastic depth keeps branch i with probability p_i; a path drawn uniformly from a network that
     keeps only some branches goes through each of those with probability ½, so the length is
-    Poisson-binomial with success p_i / 2. For the number of active branches themselves, pass 2 p_i.
+    Poisson-binomial with success p_i / 2. (The number of branches that are there is another thing:
+    its mean is Σ p_i, twice the mean length.)
 
     Raises
     ------
-    ValueError : for probabilities outside [0, 1] after halving.
+    ValueError : for probabilities outside [0, 1].
 
     Source: Huang et al. 2016, §3; Veit et al. 2016, §6.
     """
     probabilities = [1.0]
     for value in survival:
-        chance = value / 2
-        if not 0 <= chance <= 1:
+        if not 0 <= value <= 1:
             raise ValueError(f"a survival probability lies in [0, 1], got {value}")
+        chance = value / 2
         stays = [*(p * (1 - chance) for p in probabilities), 0.0]
         goes = [0.0, *(p * chance for p in probabilities)]
         probabilities = [a + b for a, b in zip(stays, goes, strict=True)]
@@ -77,6 +78,23 @@ def linear_survival(units: int, last: float) -> list[float]:
     if not 0 <= last <= 1:
         raise ValueError(f"a survival probability lies in [0, 1], got {last}")
     return [1 - (unit + 1) / units * (1 - last) for unit in range(units)]
+
+
+def parsed_survival(text: str, units: int) -> list[float]:
+    """Survival of each unit from ``linear:0.5`` (falls to 0.5 at the last unit) or ``uniform:0.8``.
+
+    Raises
+    ------
+    ValueError : for any other text.
+    """
+    rule, _, number = text.partition(":")
+    try:
+        last = float(number)
+    except ValueError:
+        last = -1.0
+    if rule not in ("linear", "uniform") or not 0 <= last <= 1:
+        raise ValueError(f"a survival is linear:P or uniform:P with P in [0, 1], got {text!r}")
+    return linear_survival(units, last) if rule == "linear" else [last] * units
 
 
 def share_between(probabilities: Sequence[Fraction | float], low: int, high: int) -> float:

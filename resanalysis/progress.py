@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -19,8 +19,8 @@ from rich.progress import (
 @contextmanager
 def progress_bar(
     description: str, total: int, *, show: bool = True, done: int = 0
-) -> Iterator[Callable[[int], None]]:
-    """Yield ``advance(steps)``; the bar starts at ``done`` of ``total`` and is not drawn if ``show`` is false."""
+) -> Generator[Callable[[int], None], None, None]:
+    """Yield ``advance(steps)``; the bar starts at ``done`` of ``total``, undrawn if not ``show``."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),

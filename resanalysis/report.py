@@ -33,14 +33,23 @@ READING = {
     "inspect": "The network as stem, residual units and head. Colours are stages; transitions "
     "change the stream's shape.",
     "lesion": "Test error with one unit's branch deleted, its skip left in place. Bars are 95 % "
-    "intervals of the paired difference from the intact network (the dashed line). p values are "
-    "exact McNemar tests, corrected after Holm for the number of units.",
+    "Wilson intervals, the dashed line is the intact network. The table has paired differences with "
+    "their intervals, and exact McNemar tests corrected after Holm for the number of units.",
     "lesion_many": "Test error with k units deleted at random; each draw deletes one more unit of "
     "the same random order. A smooth rise is what an ensemble would show.",
     "reorder": "Test error against Kendall's tau between the new order and the trained one, taken "
     "over all units, also those that cannot move.",
     "paths": "Number of paths by the number of units whose branch they take; counted exactly.",
 }
+
+TRANSITIONS = {
+    "lesion": "transitions are deleted too, and marked",
+    "eligible": "transitions may be deleted",
+    "excluded": "transitions are never deleted",
+    "both": "both protocols: transitions may be deleted, and transitions stay",
+    "reorder": "transitions stay in place",
+}
+"""What a caption says of units that change the stream's shape, by protocol or by stem."""
 
 
 def measure_all(
@@ -74,8 +83,11 @@ def measure_all(
     from resanalysis.experiments.reorder import reorder
 
     network, data = subject.network, subject.examples()
-    shared = {"seed": seed, **running}
-    many = {"remove": tuple(k for k in remove if k <= len(network)), "draws": draws}
+    shared: dict[str, Any] = {"seed": seed, **running}
+    many: dict[str, Any] = {
+        "removed": tuple(k for k in remove if k <= len(network)),
+        "draws": draws,
+    }
     plans: list[tuple[str, Experiment, Callable[[pd.DataFrame], Figure], dict[str, Any]]] = [
         ("inspect", lambda _: inspect(network), figures.inspect, {}),
         ("lesion", lambda s: lesion(network, data, store=s, **shared), figures.lesion, {}),
@@ -91,7 +103,7 @@ def measure_all(
             figures.reorder,
             {"draws": orders},
         ),
-        ("paths", lambda _: paths(units=len(network)), figures.paths, {"units": len(network)}),
+        ("paths", lambda _: paths(network), figures.paths, {}),
     ]
     tables: dict[str, pd.DataFrame] = {}
     for stem, experiment, draw, options in plans:
@@ -121,7 +133,8 @@ def write_page(out: Path, title: str) -> Path:
     ]
     if not sections:
         raise ResultsError(f"{out} holds no finished experiment; run resanalysis lesion first")
-    first = next(entry for stem, entry in manifest.items() if stem in TITLES)
+    entries = [entry for stem, entry in manifest.items() if stem in TITLES]
+    first = next((entry for entry in entries if entry.get("data_sha256")), entries[0])
     text = PAGE.substitute(
         title=escape(title), facts=escape(_versions(first)), sections="\n".join(sections)
     )
@@ -158,20 +171,17 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
         units = (entry.get("view") or {}).get("units") or (entry.get("options") or {}).get("units")
         return f"{units} units; nothing here is random." if units else "Nothing here is random."
     options: Mapping[str, Any] = entry.get("options") or {}
-    parts = [f"N = {entry.get('n')} examples of {options.get('data')}"]
-    parts.append("batch norm with its stored statistics (eval mode), weights untouched")
-    parts.append(
-        {
-            "lesion": "transitions are deleted too, and marked",
-            "lesion_many": "transitions may be deleted"
-            if options.get("transitions", True)
-            else "transitions are never deleted",
-            "reorder": "transitions stay in place",
-        }.get(stem, "")
-    )
+    facts: Mapping[str, Any] = entry.get("facts") or {}
+    parts = [
+        f"N = {entry.get('n')} examples of {options.get('data')}",
+        str(facts.get("subset") or ""),
+        "batch norm with its stored statistics (eval mode), weights untouched",
+        TRANSITIONS.get(str(facts.get("transitions", stem)), ""),
+        "the skip is cut here and the branch kept" if options.get("part") == "skip" else "",
+    ]
     if "draws" in options:
         parts.append(
-            f"{options['draws']} random draws" + (" per k" if stem == "lesion_many" else "")
+            f"{options['draws']} random {'draws per k' if 'removed' in options else 'orders'}"
         )
     parts.append(f"seed {entry.get('seed')}")
     return "; ".join(part for part in parts if part) + "."

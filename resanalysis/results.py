@@ -165,10 +165,13 @@ class Run:
 
     def write_figure(self, stem: str, figure: Figure) -> tuple[Path, Path]:
         """Write ``STEM.pdf`` and ``STEM.png``."""
+        from matplotlib import rc_context
+
         paths: list[Path] = []
         for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
             content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=200, metadata=metadata)
+            with rc_context({"pdf.fonttype": 42}):  # fonts as text, as publishers ask
+                figure.savefig(content, format=kind, dpi=300, metadata=metadata)
             paths.append(self._write(self.out / f"{stem}.{kind}", content.getvalue()))
         return paths[0], paths[1]
 

@@ -167,5 +167,5 @@ def kendall_tau(order: Sequence[int]) -> float:
     """
     if len(order) < 2:
         return 1.0
-    tau = float(kendalltau(np.arange(len(order)), np.asarray(order)).statistic)
+    tau = float(np.asarray(kendalltau(np.arange(len(order)), np.asarray(order)))[0])
     return round(tau, 12)  # scipy gives 0.9999999999999999 for the identity

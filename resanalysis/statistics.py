@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,6 +42,22 @@ def wilson(successes: ArrayLike, n: int, level: float = 0.95) -> tuple[Floats, F
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
 
 
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean with its t interval.
+
+    Parameters
+    ----------
+    values : (N,) with N ≥ 2.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    n = len(data)
+    if n < 2:
+        raise ValueError(f"an interval of a mean needs at least 2 examples, got {n}")
+    mean = float(data.mean())
+    half = float(stats.t.ppf(0.5 + level / 2, n - 1) * data.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half)
+
+
 def paired_difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Interval:
     """Mean of ``first − second`` over the same examples, with its t interval.
 
@@ -49,13 +65,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) 
     ----------
     first, second : (N,) with N ≥ 2.
     """
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    n = len(difference)
-    if n < 2:
-        raise ValueError(f"an interval of a mean needs at least 2 examples, got {n}")
-    mean = float(difference.mean())
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1) * difference.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half)
+    return mean_interval(_differences(first, second), level)
 
 
 def paired_rate_difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Interval:
@@ -99,6 +109,23 @@ def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
     return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
 
 
+def wilcoxon_p(first: ArrayLike, second: ArrayLike) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test on paired values; 1 where none differ.
+
+    For scores that are not 0 or 1, such as a loss. NaN if a value is NaN. Source: Wilcoxon 1945.
+    """
+    difference = _differences(first, second)
+    if np.isnan(difference).any():
+        return float("nan")
+    if not difference.any():
+        return 1.0
+    return float(stats.wilcoxon(difference).pvalue)
+
+
+def _differences(first: ArrayLike, second: ArrayLike) -> Floats:
+    return np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+
+
 def holm(p_values: ArrayLike) -> Floats:
     """p-values adjusted for the number of tests by Holm's step-down rule; NaN stays NaN.
 
@@ -114,9 +141,41 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def bootstrap_mean(
-    values: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+    values: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
     """Mean over the first axis with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : (N,).
+    clusters : (N,) of labels; values of one label (tokens of one document) are drawn together.
+
+    Source: Efron 1979.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if len(data) < 1:
+        raise ValueError("a mean needs at least one value, got none")
+    groups = np.arange(len(data)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    sizes, sums = np.bincount(groups), np.bincount(groups, weights=data)
+    means = np.concatenate(
+        [
+            sums[chosen].sum(1) / sizes[chosen].sum(1)
+            for chosen in _resampled(len(sizes), resamples, seed)
+        ]
+    )
+    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(data.mean()), float(low), float(high))
+
+
+def bootstrap_quantile(
+    values: ArrayLike, at: float, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """A quantile (``at`` 0.5: the median) with its percentile bootstrap interval; its first field is it.
 
     Parameters
     ----------
@@ -124,16 +183,19 @@ def bootstrap_mean(
     """
     data = np.asarray(values, dtype=np.float64)
     if len(data) < 1:
-        raise ValueError("a mean needs at least one value, got none")
-    generator = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            data[generator.integers(0, len(data), (min(200, resamples - done), len(data)))].mean(1)
-            for done in range(0, resamples, 200)
-        ]
+        raise ValueError("a quantile needs at least one value, got none")
+    drawn = np.concatenate(
+        [np.quantile(data[chosen], at, axis=1) for chosen in _resampled(len(data), resamples, seed)]
     )
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(data.mean()), float(low), float(high))
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(np.quantile(data, at)), float(low), float(high))
+
+
+def _resampled(n: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Indices (≤ 200, n) drawn with replacement, as often as needed: a bounded amount of memory."""
+    generator = np.random.default_rng(seed)
+    for done in range(0, resamples, 200):
+        yield generator.integers(0, n, (min(200, resamples - done), n))
 
 
 class Trend(NamedTuple):
@@ -197,27 +259,63 @@ def _local_linear(x: Floats, y: Floats, weights: Floats, grid: Floats, width: fl
 def rank_correlation(
     x: ArrayLike,
     y: ArrayLike,
-    method: str = "kendall",
+    method: Literal["kendall", "spearman"] = "kendall",
     *,
     level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Kendall's or Spearman's correlation with a percentile bootstrap interval over the pairs."""
-    measures = {"kendall": stats.kendalltau, "spearman": stats.spearmanr}
+    """Kendall's τ_b or Spearman's ρ, ties counted, with a percentile bootstrap interval over the pairs.
+
+    Parameters
+    ----------
+    x, y : (N,), N ≥ 3; time and memory grow with N².
+
+    Raises
+    ------
+    ValueError : for another method, or too few pairs.
+
+    Source: Kendall 1945 (ties); Efron 1979 (resampling of pairs).
+    """
+    measures = {"kendall": _kendall, "spearman": _spearman}
     if method not in measures:
         raise ValueError(f"no rank correlation {method!r}; there are kendall and spearman")
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    n = len(xs)
+    if n < 3 or len(ys) != n:
+        raise ValueError(f"a rank correlation needs at least 3 pairs, got {n} and {len(ys)} values")
     generator = np.random.default_rng(seed)
-    drawn: list[float] = []
-    for _ in range(resamples):
-        chosen = generator.integers(0, len(xs), len(xs))
-        if len(set(xs[chosen])) > 1 and len(set(ys[chosen])) > 1:
-            drawn.append(float(measures[method](xs[chosen], ys[chosen]).statistic))
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2]) if drawn else (np.nan,) * 2
-    return Interval(float(measures[method](xs, ys).statistic), float(low), float(high))
+    weights = generator.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    found = float(measures[method](xs, ys, np.ones((1, n)))[0])
+    drawn = measures[method](xs, ys, weights)
+    drawn = drawn[~np.isnan(drawn)]  # resamples in which all values tie
+    if np.isnan(found) or not len(drawn):
+        return Interval(found, np.nan, np.nan)
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(found, float(low), float(high))
 
 
-def quantiles(values: Sequence[float] | Floats, at: Sequence[float]) -> list[float]:
-    """Quantiles by linear interpolation."""
-    return [float(value) for value in np.quantile(np.asarray(values, dtype=np.float64), at)]
+def _kendall(x: Floats, y: Floats, weights: Floats) -> Floats:
+    """τ_b of samples in which pair i occurs ``weights[:, i]`` times: (resamples,)."""
+    sx, sy = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
+
+    def total(signs: Floats) -> Floats:
+        return np.einsum("rn,rn->r", weights @ signs, weights)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total(sx * sy) / np.sqrt(total(sx * sx) * total(sy * sy))
+
+
+def _spearman(x: Floats, y: Floats, weights: Floats) -> Floats:
+    """ρ of samples in which pair i occurs ``weights[:, i]`` times: (resamples,)."""
+    n = weights.sum(1, keepdims=True)
+
+    def centred_ranks(values: Floats) -> Floats:
+        below = weights @ (values[:, None] < values)
+        tied = weights @ (values[:, None] == values)
+        return below + (tied + 1) / 2 - (n + 1) / 2
+
+    rx, ry = centred_ranks(x), centred_ranks(y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.sqrt((weights * rx * rx).sum(1) * (weights * ry * ry).sum(1))
+        return (weights * rx * ry).sum(1) / spread

@@ -13,13 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "resanalysis"
 STEPS = (
     ("progress", "results", "statistics", "models", "training", "bundled"),
     ("network",),
-    ("route", "path", "fast", "scores"),
+    ("route", "path", "path_length", "fast", "scores"),
     ("checkpoint", "datasets"),
     ("unravel",),
     ("evaluate",),
     ("experiments",),
     ("figures",),
-    ("headlines", "pipeline"),
+    ("headlines", "pipeline", "train"),
     ("report",),
     ("cli", "__main__", "__init__"),
 )

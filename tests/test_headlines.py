@@ -25,19 +25,27 @@ def test_lesion() -> None:
         }
     )
     assert headlines("lesion", table) == [
-        ("intact error", "10.00 %  (95 % interval 8.00 % to 12.00 %)"),
-        ("median error, one unit deleted", "30.50 %"),
-        ("units whose deletion changes the error (Holm, 5 %)", "1 of 2"),
-        ("without unit 1 (b, transition)", "50.00 %  (+40.00 points, +35.00 to +45.00)"),
-        ("without unit 0 (a)", "11.00 %  (+1.00 points, -1.00 to +3.00)"),
+        ("intact error", "10.00 %  (95 %: 8.00 to 12.00)"),
+        ("median, one unit deleted", "30.50 %"),
+        ("units that change it (Holm, 5 %)", "1 of 2"),
+        ("without 1 (b, transition)", "50.00 %  (+40.00 points: +35.00 to +45.00)"),
+        ("without 0 (a)", "11.00 %  (+1.00 points: -1.00 to +3.00)"),
     ]
 
 
 def test_lesion_many() -> None:
-    table = pd.DataFrame({"removed": [0, 1, 1, 2, 2], "error": [0.1, 0.1, 0.3, 0.5, 0.9]})
+    table = pd.DataFrame(
+        {
+            "removed": [0, 1, 1, 2, 2, 1],
+            "error": [0.1, 0.1, 0.3, 0.5, 0.9, 0.15],
+            "transitions_eligible": [True] * 5 + [False],
+        }
+    )
     assert headlines("lesion_many", table) == [
-        ("1 unit deleted", "median 20.00 %  (quartiles 15.00 % to 25.00 %, 2 draws)"),
-        ("2 units deleted", "median 70.00 %  (quartiles 60.00 % to 80.00 %, 2 draws)"),
+        ("intact error", "10.00 %"),
+        ("1 deleted", "median 20.00 %  (quartiles 15.00 to 25.00; 2 draws)"),
+        ("2 deleted", "median 70.00 %  (quartiles 60.00 to 80.00; 2 draws)"),
+        ("1 deleted, no transitions", "median 15.00 %  (quartiles 15.00 to 15.00; 1 draws)"),
     ]
 
 

@@ -20,8 +20,8 @@ def inspect(
     parts give the model's own output. Writes inspect.csv, .pdf and .png: each unit with skip,
     join, shapes and number of parameters. Needs no data if the checkpoint records the input shape.
     """
+    from resanalysis import figures
     from resanalysis.experiments.inspect import inspect as experiment
-    from resanalysis.figures import inspect as draw
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
 
@@ -30,7 +30,7 @@ def inspect(
         table = measure(
             run,
             lambda _: experiment(subject.network),
-            draw,
+            figures.inspect,
             options={},
             subject=subject,
         )

@@ -52,8 +52,8 @@ def paths(
             f"name one of MODEL, --depth and --units, got {' and '.join(given) or 'none of them'}"
         )
 
+    from resanalysis import figures
     from resanalysis.experiments.paths import paths as experiment
-    from resanalysis.figures import paths as draw
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
 
@@ -61,12 +61,12 @@ def paths(
         subject: Subject | None = None
         if model is not None:
             subject = subject_of(model, data, source, output, input_shape)
-            units = len(subject.network)
         options: dict[str, Any] = {"depth": depth, "block": block.value, "units": units}
+        network = None if subject is None else subject.network
         table = measure(
             run,
-            lambda _: experiment(depth=depth, block=block.value, units=units),
-            draw,
+            lambda _: experiment(network, depth=depth, block=block.value, units=units),
+            figures.paths,
             options=options,
             subject=subject,
         )

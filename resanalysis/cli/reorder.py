@@ -26,8 +26,8 @@ def reorder(
     reorder.csv, .pdf and .png: the error against Kendall's tau between the new order and the
     trained one, over all units (Veit et al. 2016, Figure 5b).
     """
+    from resanalysis import figures
     from resanalysis.experiments.reorder import reorder as experiment
-    from resanalysis.figures import reorder as draw
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
 
@@ -44,7 +44,7 @@ def reorder(
                 store=store,
                 **running(subject, source, output),
             ),
-            draw,
+            figures.reorder,
             options=options,
             seed=output.seed,
             subject=subject,

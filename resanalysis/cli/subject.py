@@ -39,8 +39,8 @@ def subject_of(
     )
     view = subject.view()
     examples = "" if subject.data is None else f"; {len(subject.data)} examples of {data}"
-    if source.limit is not None and subject.data is not None:
-        examples += f" (a balanced subset, seed {output.seed})"
+    if subject.data is not None and subject.data.subset:
+        examples += f" ({subject.data.subset})"
     tell(output, f"{model}: {view['units']} residual units in {view['stages']} stages{examples}")
     return subject
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ def train(
     recipe: Annotated[
         str, typer.Option(metavar="NAME", help="he2015, he2015-warmup or short.")
     ] = "short",
+    test_data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Test part, where --data has none of its own."),
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")
     ] = None,
@@ -32,10 +36,6 @@ def train(
     An interrupted run goes on after its last whole epoch. Writes ARCH.pt, a checkpoint that records
     its architecture, preprocessing, classes and history, and history.csv.
     """
-    import pandas as pd
-
-    from resanalysis.pipeline import train_network
-    from resanalysis.results import Run
     from resanalysis.training.recipe import RECIPES
 
     if recipe not in RECIPES:
@@ -43,15 +43,20 @@ def train(
     chosen = RECIPES[recipe]
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs)
+
+    from resanalysis.results import Run
+    from resanalysis.train import train_network
+
     with Run(output.out, "train", fresh=output.fresh) as run:
-        options: dict[str, Any] = {"arch": arch, "data": data, "recipe": asdict(chosen)}
-        tell(output, f"training {arch} on {data} with recipe {recipe}, {chosen.epochs:g} epochs")
-        history = train_network(
+        tell(output, f"training {arch} on {data}: recipe {recipe}, {chosen.epochs:g} epochs")
+        history, _ = train_network(
             run,
-            options=options,
+            arch,
+            data,
+            test_data=test_data,
             recipe=chosen,
             seed=output.seed,
             device=device,
             show_progress=not output.quiet,
         )
-    show(output, {"history": pd.DataFrame(history)}, f"training of {arch}", run.files)
+    show(output, {"history": history}, f"training of {arch}", run.files)

@@ -16,8 +16,10 @@ from resanalysis.statistics import (
     Interval,
     holm,
     mcnemar_exact,
+    mean_interval,
     paired_difference,
     paired_rate_difference,
+    wilcoxon_p,
     wilson,
 )
 
@@ -111,10 +113,10 @@ def _row(scores: Scores, row: int | None, facts: dict[str, Any]) -> dict[str, An
         change = paired_rate_difference(error, base) if row else Interval(0.0, 0.0, 0.0)
         p_value = mcnemar_exact(error, base)
     else:  # a fraction of tokens, or no labels at all: means of per-example values
-        spread = paired_difference(error, np.zeros(n)) if n > 1 else Interval(rate, np.nan, np.nan)
+        spread = mean_interval(error) if n > 1 else Interval(rate, np.nan, np.nan)
         low, high = spread.low, spread.high
         change = paired_difference(error, base) if n > 1 else Interval(np.nan, np.nan, np.nan)
-        p_value = paired_p_value(error, base)
+        p_value = wilcoxon_p(error, base)
     return facts | {
         "error": rate,
         "error_low": low,
@@ -127,15 +129,3 @@ def _row(scores: Scores, row: int | None, facts: dict[str, Any]) -> dict[str, An
         "agreement": float(scores.values["agreement"][row].mean(dtype=np.float64)),
         "kl": float(scores.values["kl"][row].mean(dtype=np.float64)),
     }
-
-
-def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided Wilcoxon signed-rank p-value of per-example differences; 1 where none differ."""
-    from scipy.stats import wilcoxon
-
-    difference = first.astype(np.float64) - second.astype(np.float64)
-    if np.isnan(difference).any():
-        return float("nan")
-    if not difference.any():
-        return 1.0
-    return float(wilcoxon(difference).pvalue)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,7 @@ def lesion_many(
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     left_out: set[int] = set()
     protocols = {"both": (True, False), "eligible": (True,), "excluded": (False,)}[transitions]
     if not any(unit.transition for unit in network.units):
@@ -65,7 +65,7 @@ def lesion_many(
         pool = [u.index for u in network.units if u.deletable and (eligible or not u.transition)]
         generator = np.random.default_rng([seed, int(eligible)])
         orders = [generator.permutation(pool) for _ in range(draws)]
-        sizes = [k for k in removed if 1 <= k <= len(pool)]
+        sizes = [k for k in sorted(set(removed)) if 1 <= k <= len(pool)]
         left_out |= {k for k in removed if k not in sizes}
         rows += [
             {
@@ -97,7 +97,8 @@ def lesion_many(
         show_progress=show_progress,
         description="lesion_many",
     )
-    place = frame["units"].map({name: row for row, name in enumerate(names, start=1)}).to_numpy()
+    row_of = {name: row for row, name in enumerate(names, start=1)}
+    place = [row_of[name] for name in frame["units"]]
     for name in ("error", "loss", "agreement"):
         frame[name] = scores.mean(name)[place]
     frame["intact_error"], frame["intact_loss"] = scores.mean("error")[0], scores.mean("loss")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -10,10 +11,10 @@ import pandas as pd
 from resanalysis.path_length import (
     Block,
     central_interval,
+    parsed_survival,
     path_counts,
     path_probabilities,
     remaining_fraction,
-    share_between,
     surviving_probabilities,
     units_of_depth,
 )
@@ -28,7 +29,8 @@ def paths(
     depth: int | None = None,
     units: int | None = None,
     block: Block = "basic",
-    survival: Sequence[float] | None = None,
+    survival: Sequence[float] | str | None = None,
+    deleted: int = 0,
 ) -> pd.DataFrame:
     """How many of the 2ⁿ paths go through exactly k branches.
 
@@ -36,17 +38,21 @@ def paths(
     ----------
     network, depth, units : one of them: an unraveled network, the depth of a CIFAR ResNet (6n + 2
         layers, or 9n + 2 with ``block="bottleneck"``), or a number of units.
-    survival : probability that each unit's branch is present (stochastic depth); the probabilities are
-        then Poisson-binomial, the counts unchanged.
+    survival : probability that each unit's branch is present (stochastic depth), or ``"linear:0.5"``:
+        falling to 0.5 at the last unit; the probabilities are then Poisson-binomial, the counts
+        unchanged.
+    deleted : this many units have no branch any more: the paths of what is left.
 
     Returns
     -------
     DataFrame : ``length`` 0…n, ``count`` (whole numbers of any size), ``probability``, ``cumulative``.
-        ``attrs`` holds ``units``, ``mean`` and ``interval95``, the shortest run of lengths with 95 %.
+        ``attrs`` holds ``units``, ``mean``, ``interval95``, the shortest run of lengths with 95 %, and
+        ``fraction_left``, the fraction of paths the deletion leaves.
 
     Raises
     ------
-    ValueError : unless exactly one of the three is given, or for a depth there is none of.
+    ValueError : unless exactly one of the three is given, for a depth there is none of, or a network
+        without skips.
 
     Source: Veit et al. 2016, §5.1.
     """
@@ -54,21 +60,31 @@ def paths(
         raise ValueError("name one of a model, a depth and a number of units")
     if network is not None:
         n = sum(unit.skip_kind != "none" for unit in network.units)
+        if n == 0:
+            raise ValueError(
+                f"{network.name} has no skips: its one path goes through all {len(network)} layers"
+            )
     else:
         n = units_of_depth(depth, block) if depth is not None else int(units or 0)
+    if deleted and survival is not None:
+        raise ValueError("deleted units and a survival: give the survival of the units that are left")
+    if deleted and not 0 < deleted < n:
+        raise ValueError(f"{deleted} of {n} units cannot be deleted and leave paths to count")
+    n -= deleted
     counts = path_counts(n)
     exact = path_probabilities(n)
+    if isinstance(survival, str):
+        survival = parsed_survival(survival, n)
     if survival is not None and len(survival) != n:
         raise ValueError(f"{len(survival)} survival probabilities for {n} units")
     chosen = exact if survival is None else surviving_probabilities(survival)
     probabilities = [float(p) for p in chosen]
-    cumulative = [share_between(chosen, 0, k) for k in range(n + 1)] if n <= 200 else None
     frame = pd.DataFrame(
         {
             "length": range(n + 1),
             "count": pd.Series(counts, dtype=object),
             "probability": probabilities,
-            "cumulative": pd.Series(probabilities).cumsum() if cumulative is None else cumulative,
+            "cumulative": [float(share) for share in accumulate(chosen)],
         }
     )
     frame.attrs = {
@@ -76,6 +92,8 @@ def paths(
         "mean": float(sum(k * p for k, p in enumerate(chosen))),
         "interval95": list(central_interval(chosen)),
         "stochastic_depth": survival is not None,
+        "deleted": deleted,
+        "fraction_left": float(remaining_fraction(deleted)),
     }
     return frame
 

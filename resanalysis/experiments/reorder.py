@@ -34,7 +34,7 @@ def reorder(
 
     Parameters
     ----------
-    draws : random orders, beside the trained one (draw 0).
+    draws : random orders, beside the trained one (draw 0); fewer if there are not as many.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def reorder(
         "data": data.name,
         "n": len(data),
         "seed": seed,
-        "draws": draws,
+        "draws": len(chosen),
         "tau_over": f"all {len(network)} units",
         "movable": sum(len(group) for group in groups),
         "batch_norm": "running statistics",

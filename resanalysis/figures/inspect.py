@@ -1,4 +1,7 @@
-"""The unraveled view as a picture: the chain of units, and the tree of paths of a short one (Veit et al. 2016, Figure 1)."""
+"""The unraveled view as a picture: the chain of units; of a short one the tree of all paths.
+
+Source: Veit et al. 2016, Figure 1.
+"""
 
 from __future__ import annotations
 
@@ -68,10 +71,10 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
                       linewidth=0.5, label=f"stage {stage}")
             for stage in stages[: len(colours)]
         ]  # fmt: skip
-        if frame["transition"].any():
+        if bool(frame["transition"].to_numpy().any()):
             handles.append(Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black",
                                      linewidth=1.6, label="transition"))  # fmt: skip
-        if bridges.any():
+        if bool(bridges.to_numpy().any()):
             handles.append(Rectangle((0, 0), 1, 1, color="0.55", label="bridge"))
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), handlelength=1.0,
                   ncols=min(6, len(handles)))  # fmt: skip

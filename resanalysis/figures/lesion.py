@@ -8,7 +8,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resanalysis.figures.style import BLUE, FULL, INTACT, ORANGE, RC, metric_label, new_figure
+from resanalysis.figures.style import (
+    BLUE,
+    FULL,
+    INTACT,
+    ORANGE,
+    RC,
+    legend_above,
+    metric_label,
+    new_figure,
+)
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") -> Axes:
@@ -20,9 +29,9 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
     """
     if ax is None:
         ax = new_figure()[1][0]
-    intact = frame[frame["unit"] == -1].iloc[0]
-    units = frame[(frame["unit"] >= 0) & frame[metric].notna()]
-    stages = frame[frame["unit"] >= 0]
+    intact = frame.loc[frame["unit"] == -1].iloc[0]
+    units = frame.loc[(frame["unit"] >= 0) & frame[metric].notna()]
+    stages = frame.loc[frame["unit"] >= 0]
     with mpl.rc_context(RC):
         for number, (_, members) in enumerate(stages.groupby("stage", sort=True)):
             if number % 2:
@@ -33,7 +42,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
         ax.axhline(intact[metric], color=INTACT, linestyle="--", linewidth=0.9, label="intact")
         kinds = ((False, BLUE, "o", "unit deleted"), (True, ORANGE, "D", "transition deleted"))
         for transition, colour, marker, label in kinds:
-            chosen = units[units["transition"].astype(bool) == transition]
+            chosen = units.loc[units["transition"].astype(bool) == transition]
             if chosen.empty:
                 continue
             bars = None
@@ -45,14 +54,14 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
                 )
             ax.errorbar(chosen["unit"], chosen[metric], yerr=bars, fmt=marker, color=colour,
                         label=label, elinewidth=0.8, capsize=0, markersize=3.2)  # fmt: skip
-        ax.set_xlabel("Unit deleted (index from the input; shading: stages)")
-        ax.set_ylabel(metric_label(metric, frame))
+        ax.set_xlabel("Unit deleted (shading: stages)")
+        ax.set_ylabel(metric_label(metric))
         ax.set_xlim(-0.7, stages["unit"].max() + 0.7)
         ax.set_ylim(bottom=0)
         top = float(max(units["error_high"].max() if metric == "error" else units[metric].max(),
                         intact[metric]))  # fmt: skip
-        ax.set_ylim(0, top * 1.25 if top > 0 else 1)
-        ax.legend(ncols=3, loc="upper left", handletextpad=0.3, columnspacing=1.0)
+        ax.set_ylim(0, top * 1.08 if top > 0 else 1)
+        legend_above(ax)
     return ax
 
 

@@ -7,8 +7,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from resanalysis.figures.style import BLUE, FULL, INTACT, ORANGE, RC, metric_label, new_figure
+from resanalysis.figures.style import (
+    BLUE,
+    FULL,
+    INTACT,
+    ORANGE,
+    RC,
+    legend_above,
+    metric_label,
+    new_figure,
+)
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") -> Axes:
@@ -24,7 +34,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
         if "transitions_eligible" in frame:
             flags = frame["transitions_eligible"].astype(bool)
             groups = [
-                (flag, frame[flags == flag]) for flag in (True, False) if (flags == flag).any()
+                (flag, frame.loc[flags == flag]) for flag in (True, False) if flag in set(flags)
             ]
         else:
             groups = [(True, frame)]
@@ -32,7 +42,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
         for place, (eligible, rows) in enumerate(groups):
             colour = BLUE if eligible else ORANGE
             offset = (place - (len(groups) - 1) / 2) * (width + 0.05)
-            sizes = np.sort(rows["removed"].unique())
+            sizes = np.unique(rows["removed"].to_numpy(int))
             values = [rows.loc[rows["removed"] == k, metric].to_numpy(float) for k in sizes]
             ax.boxplot(
                 values, positions=sizes + offset, widths=width, whis=(5, 95), showfliers=False,
@@ -52,10 +62,10 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
             ax.axhline(float(frame[intact].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
                        label="intact")  # fmt: skip
         ax.set_xlabel("Units deleted at random")
-        ax.set_ylabel(metric_label(metric, frame))
+        ax.set_ylabel(metric_label(metric))
         ax.set_ylim(bottom=0)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.legend(loc="upper left")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        legend_above(ax)
     return ax
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resanalysis.figures.style import BLUE, FULL, ORANGE, RC, new_figure
+from resanalysis.figures.style import BLUE, FULL, ORANGE, RC, legend_above, new_figure
 from resanalysis.path_length import central_interval
 
 
@@ -37,16 +37,16 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, log: bool = False) -> A
             ax.set_xlim(seen.min() - 1.5, seen.max() + 1.5)
         ax.set_xlabel(f"Path length (units entered, of {length.max()})")
         ax.set_ylabel("Fraction of all paths")
-        ax.set_ylim(top=probability.max() * (1.3 if not log else 5))
-        ax.legend(loc="upper left")
+        ax.set_ylim(top=probability.max() * (1.05 if not log else 2))
+        legend_above(ax)
     return ax
 
 
 def paths(frame: pd.DataFrame, *, log: bool = False, width: float = FULL) -> Figure:
     """The figure of ``paths.csv``, with the fraction of paths that lesions leave beside it."""
-    figure, (left, right) = new_figure(width, 2.2, columns=2)
+    figure, (left, right) = new_figure(width, 2.2, panels=2)
     draw(frame, left, log=log)
-    units = int(frame["length"].max())
+    units = int(frame["length"].to_numpy().max())
     last = min(units, 10)
     deleted = np.arange(last + 1)
     draw_remaining(
@@ -75,7 +75,7 @@ def draw_remaining(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("Units deleted")
         ax.set_ylabel("Fraction of paths left")
         ax.set_ylim(-0.03, 1.05)
-        ax.legend(loc="upper right")
+        legend_above(ax)
     return ax
 
 

@@ -8,7 +8,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resanalysis.figures.style import BLUE, FULL, INTACT, ORANGE, RC, metric_label, new_figure
+from resanalysis.figures.style import (
+    BLUE,
+    FULL,
+    INTACT,
+    ORANGE,
+    RC,
+    legend_above,
+    metric_label,
+    new_figure,
+)
 from resanalysis.statistics import smooth_trend
 
 BIN = 0.05
@@ -22,7 +31,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
     """
     if ax is None:
         ax = new_figure()[1][0]
-    moved = frame[frame["swaps"] > 0]
+    moved = frame.loc[frame["swaps"] > 0]
     tau, value = moved["kendall_tau"].to_numpy(float), moved[metric].to_numpy(float)
     with mpl.rc_context(RC):
         ax.scatter(tau, value, s=6, color=BLUE, alpha=0.35, linewidth=0, label="one order")
@@ -43,7 +52,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
             trend = smooth_trend(tau, value)
             ax.fill_between(trend.x, trend.low, trend.high, color=ORANGE, alpha=0.3, linewidth=0)
             ax.plot(trend.x, trend.y, color=ORANGE, label="trend, 95 % band")
-        intact = frame[frame["swaps"] == 0]
+        intact = frame.loc[frame["swaps"] == 0]
         if len(intact):
             ax.axhline(float(intact[metric].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
                        label="trained order")  # fmt: skip
@@ -51,8 +60,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
         ax.set_xlim(1.0 + 0.02 * (1 - lowest), lowest - 0.04 * (1 - lowest) - BIN / 2)
         ax.set_ylim(bottom=0)
         ax.set_xlabel("Kendall tau of the order, over all units")
-        ax.set_ylabel(metric_label(metric, frame))
-        ax.legend(loc="upper left")
+        ax.set_ylabel(metric_label(metric))
+        legend_above(ax)
     return ax
 
 

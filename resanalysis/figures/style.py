@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib as mpl
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +18,7 @@ _COLOURS = [str(colour) for colour in sns.color_palette("colorblind").as_hex()]
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = _COLOURS
 INTACT = "#222222"
 
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -43,18 +42,26 @@ RC: dict[str, Any] = {
 
 
 def new_figure(
-    width: float = FULL, height: float | None = None, columns: int = 1
+    width: float = FULL, height: float | None = None, panels: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of a column's width with axes side by side, in this package's style."""
+    """A figure of a column's width in this package's style.
+
+    Panels stand side by side in a full column, one above the other in a half.
+
+    Parameters
+    ----------
+    height : of one row of panels, inches.
+    """
+    rows = panels if width < 0.7 * FULL else 1
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(width, width * 0.45 if height is None else height))
-        axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
+        row_height = width * 0.45 if height is None else height
+        figure = Figure(figsize=(width, row_height * rows))
+        axes = [figure.add_subplot(rows, panels // rows, number + 1) for number in range(panels)]
     return figure, axes
 
 
-def metric_label(metric: str, frame: pd.DataFrame) -> str:
+def metric_label(metric: str) -> str:
     """Name and unit of a measured column."""
-    del frame
     names = {
         "error": "Error (fraction)",
         "loss": "Cross-entropy (nats)",
@@ -62,6 +69,22 @@ def metric_label(metric: str, frame: pd.DataFrame) -> str:
         "kl": "KL from intact (nats)",
     }
     return names.get(metric, metric)
+
+
+def legend_above(axes: Axes) -> None:
+    """The legend over the axes, where no data is, in as many columns as the figure's width takes."""
+    figure = axes.get_figure(root=True)
+    grid = axes.get_gridspec()
+    columns = 1 if grid is None else grid.ncols
+    width = FULL if figure is None else figure.get_figwidth() / columns
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=4 if width > 0.7 * FULL else 1,
+        handletextpad=0.4,
+        columnspacing=1.0,
+        borderaxespad=0.1,
+    )
 
 
 def panel_letter(axes: Axes, letter: str) -> None:

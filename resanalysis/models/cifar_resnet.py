@@ -1,4 +1,4 @@
-"""The CIFAR residual networks of He et al., post-activation (v1) and pre-activation (v2), of any depth 6n + 2."""
+"""The CIFAR residual networks of He et al., post-activation (v1) and pre-activation (v2), depth 6n + 2."""
 
 from __future__ import annotations
 
@@ -120,14 +120,16 @@ class CifarResNet(nn.Module):
         if version == 1:
             self.bn1 = nn.BatchNorm2d(width)
         in_channels = width
+        stages: list[nn.Sequential] = []
         for stage in range(3):
             out_channels = width * 2**stage
-            units = []
+            units: list[nn.Module] = []
             for index in range((depth - 2) // 6):
                 stride = 2 if stage and index == 0 else 1
                 units.append(block(in_channels, out_channels, stride, shortcut))
                 in_channels = out_channels
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*units))
+            stages.append(nn.Sequential(*units))
+        self.layer1, self.layer2, self.layer3 = stages
         if version == 2:
             self.bn = nn.BatchNorm2d(in_channels)
         self.linear = nn.Linear(in_channels, classes)

@@ -14,7 +14,7 @@ from resanalysis.models.cifar_resnet import CifarResNet
 
 State = Mapping[str, Tensor]
 
-_TORCHVISION_RESNETS = {
+_TORCHVISION_RESNETS: dict[tuple[tuple[int, ...], bool, int, int], str] = {
     # blocks per stage, bottleneck, width of the first 3×3 convolution, groups
     ((2, 2, 2, 2), False, 64, 64): "resnet18",
     ((3, 4, 6, 3), False, 64, 64): "resnet34",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def as_arguments(example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
     """Eval mode inside; every module's own training flag is put back."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -159,10 +159,13 @@ def _user_line(error: BaseException) -> str:
 
 
 def _fixed_batch_size(graph: fx.Graph) -> int | None:
+    """The batch size the graph was specialised to, if it was."""
     for node in graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and isinstance(value, Tensor) and value.ndim:
-            return int(value.shape[0]) if isinstance(value.shape[0], int) else None
+            size = value.shape[0]
+            symbolic = isinstance(size, torch.SymInt) and not size.node.expr.is_number
+            return None if symbolic else int(size)
     return None
 
 

@@ -33,7 +33,7 @@ class Stem(nn.Module):
                 f"missing {missing}, not known {extra}"
             )
         ordered = {name: kwargs[name] for name in names}
-        leaves, spec = pytree.tree_flatten((args, ordered))
+        leaves = pytree.tree_leaves((args, ordered))
         if len(leaves) != self._in_spec.num_leaves:
             raise ValueError(
                 f"the network was captured with {self._in_spec.num_leaves} inputs, got {len(leaves)}"

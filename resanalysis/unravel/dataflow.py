@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,10 +100,7 @@ def trunk_from(flow: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node) -> T
     while nodes[-1] is not source:
         nodes.append(dominator[nodes[-1]])
     nodes.reverse()
-    found = (
-        _residual_addition(node, split, stream)
-        for split, node in zip(nodes, nodes[1:], strict=False)
-    )
+    found = (_residual_addition(node, split, stream) for split, node in itertools.pairwise(nodes))
     return Trunk(tuple(nodes), tuple(a for a in found if a is not None), frozenset(stream))
 
 

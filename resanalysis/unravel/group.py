@@ -8,7 +8,7 @@ from itertools import groupby
 
 from torch import Tensor, nn
 
-from resanalysis.network import Piece, ResidualNetwork, ResidualUnit, Side, run_piece
+from resanalysis.network import Piece, ResidualNetwork, ResidualUnit, run_piece
 
 
 class _Chain(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import networkx as nx
 import torch
 from torch import fx, nn
@@ -39,7 +41,7 @@ def assemble_plain(captured: Captured, name: str) -> ResidualNetwork:
     cuts = [Cut(trunk.nodes[start - 1], trunk.nodes[end]) for start, end in spans]
     bridges = [None] + [
         None if before.end is after.start else Cut(before.end, after.start)
-        for before, after in zip(cuts, cuts[1:], strict=False)
+        for before, after in itertools.pairwise(cuts)
     ]
     head = Cut(cuts[-1].end, captured.output)
     cutter = Cutter(captured, trunk.stream)

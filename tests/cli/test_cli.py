@@ -217,7 +217,7 @@ def test_report_is_one_page(model: Path, data: Path, tmp_path: Path) -> None:
     assert 'src="http' not in page
     assert "N = 24 examples of" in page
     assert "batch norm with its stored statistics (eval mode)" in page
-    assert "transitions may be deleted" in page
+    assert "both protocols: transitions may be deleted, and transitions stay" in page
     assert "3 random draws per k" in page
     assert "seed 5" in page
     assert "intact error" in page

@@ -55,7 +55,9 @@ def test_cifar_resnets(version: int, shortcut: str, images: Tensor) -> None:
     network = unravel(model, images[:2])
     with torch.no_grad():
         torch.testing.assert_close(network(images), model(images), rtol=1e-4, atol=1e-5)
-    assert [unit.name for unit in network.units] == [f"layer{s}.{i}" for s in (1, 2, 3) for i in (0, 1)]
+    assert [unit.name for unit in network.units] == [
+        f"layer{s}.{i}" for s in (1, 2, 3) for i in (0, 1)
+    ]
     assert [unit.stage for unit in network.units] == [0, 0, 1, 1, 2, 2]
     assert [unit.transition for unit in network.units] == [False, False, True, False, True, False]
     kind = "pad" if shortcut == "A" else "projection"
@@ -244,7 +246,8 @@ def test_check_view_can_fail(images: Tensor) -> None:
 def test_a_network_without_skips_is_refused() -> None:
     model = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
     with pytest.raises(
-        UnravelError, match=r"3 tensor operations, 0 additions, and there is no addition of two tensors"
+        UnravelError,
+        match=r"3 tensor operations, 0 additions, and there is no addition of two tensors",
     ):
         unravel(model, torch.randn(4, 5))
 
@@ -272,7 +275,9 @@ def test_control_flow_on_values_names_the_line() -> None:
 
 
 def test_an_example_that_does_not_fit_is_named() -> None:
-    with pytest.raises(UnravelError, match=r"CifarResNet cannot be called with the example \(float32 \(2, 7"):
+    with pytest.raises(
+        UnravelError, match=r"CifarResNet cannot be called with the example \(float32 \(2, 7"
+    ):
         unravel(cifar(8), torch.randn(2, 7, 16, 16))
 
 
