@@ -29,7 +29,7 @@ demo: venv
 	@echo "== lesion: each unit deleted alone"
 	@$(RUN) lesion $(MODEL) --data $(DATA) --out demo
 	@echo "== lesion: 1 to 20 random units deleted together"
-	@$(RUN) lesion $(MODEL) --data $(DATA) --remove 1..20 --draws 30 --limit 400 --out demo
+	@$(RUN) lesion $(MODEL) --data $(DATA) --remove 1..20 --draws 30 --transitions both --limit 400 --out demo
 	@echo "== reorder: units of equal shape swapped"
 	@$(RUN) reorder $(MODEL) --data $(DATA) --draws 150 --limit 400 --out demo
 	@echo "== paths: how long the 2^54 paths of a 110-layer network are"

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from resanalysis.experiments.inspect import inspect
     from resanalysis.experiments.lesion import lesion
     from resanalysis.experiments.lesion_many import lesion_many
-    from resanalysis.experiments.paths import paths
+    from resanalysis.experiments.paths import paths, paths_remaining
     from resanalysis.experiments.reorder import reorder
     from resanalysis.network import ResidualNetwork, ResidualUnit
+    from resanalysis.path_length import linear_survival
     from resanalysis.route import (
         Route,
         cut_skip,
@@ -71,6 +72,8 @@ _HOME = {
     "lesion_many": "resanalysis.experiments.lesion_many",
     "reorder": "resanalysis.experiments.reorder",
     "paths": "resanalysis.experiments.paths",
+    "paths_remaining": "resanalysis.experiments.paths",
+    "linear_survival": "resanalysis.path_length",
 }
 
 __all__ = [
@@ -92,8 +95,10 @@ __all__ = [
     "kendall_tau",
     "lesion",
     "lesion_many",
+    "linear_survival",
     "load",
     "paths",
+    "paths_remaining",
     "reorder",
     "reordered",
     "save_checkpoint",

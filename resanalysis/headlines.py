@@ -75,9 +75,9 @@ def _lesion_many(frame: pd.DataFrame) -> Headlines:
     removed, error = _column(frame, "removed"), _column(frame, "error")
     eligible = np.asarray(frame["transitions_eligible"], dtype=bool)
     rows: Headlines = []
-    if np.any(removed == 0):
-        rows.append(("intact error", _percent(error[removed == 0][0])))
-    sizes = np.unique(removed[removed > 0])
+    if len(frame) and "intact_error" in frame:
+        rows.append(("intact error", _percent(frame["intact_error"].iloc[0])))
+    sizes = np.unique(removed)
     shown = sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]] if len(sizes) else sizes
     for with_transitions in (True, False):
         for size in np.unique(shown):

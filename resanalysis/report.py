@@ -84,10 +84,8 @@ def measure_all(
 
     network, data = subject.network, subject.examples()
     shared: dict[str, Any] = {"seed": seed, **running}
-    many: dict[str, Any] = {
-        "removed": tuple(k for k in remove if k <= len(network)),
-        "draws": draws,
-    }
+    sizes = tuple(k for k in remove if k <= len(network))
+    many: dict[str, Any] = {"removed": sizes, "draws": draws, "transitions": "both"}
     plans: list[tuple[str, Experiment, Callable[[pd.DataFrame], Figure], dict[str, Any]]] = [
         ("inspect", lambda _: inspect(network), figures.inspect, {}),
         ("lesion", lambda s: lesion(network, data, store=s, **shared), figures.lesion, {}),

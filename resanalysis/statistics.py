@@ -119,7 +119,7 @@ def wilcoxon_p(first: ArrayLike, second: ArrayLike) -> float:
         return float("nan")
     if not difference.any():
         return 1.0
-    return float(stats.wilcoxon(difference).pvalue)
+    return float(np.asarray(stats.wilcoxon(difference))[1])
 
 
 def _differences(first: ArrayLike, second: ArrayLike) -> Floats:
@@ -160,7 +160,9 @@ def bootstrap_mean(
     data = np.asarray(values, dtype=np.float64)
     if len(data) < 1:
         raise ValueError("a mean needs at least one value, got none")
-    groups = np.arange(len(data)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    groups = (
+        np.arange(len(data)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    )
     sizes, sums = np.bincount(groups), np.bincount(groups, weights=data)
     means = np.concatenate(
         [

@@ -36,9 +36,10 @@ def test_lesion() -> None:
 def test_lesion_many() -> None:
     table = pd.DataFrame(
         {
-            "removed": [0, 1, 1, 2, 2, 1],
-            "error": [0.1, 0.1, 0.3, 0.5, 0.9, 0.15],
-            "transitions_eligible": [True] * 5 + [False],
+            "removed": [1, 1, 2, 2, 1],
+            "error": [0.1, 0.3, 0.5, 0.9, 0.15],
+            "intact_error": [0.1] * 5,
+            "transitions_eligible": [True] * 4 + [False],
         }
     )
     assert headlines("lesion_many", table) == [

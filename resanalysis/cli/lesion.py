@@ -46,7 +46,7 @@ def lesion(
             help="Whether --remove may delete the units that change the stream's shape, or both "
             "protocols side by side."
         ),
-    ] = Transitions.both,
+    ] = Transitions.eligible,
     part: Annotated[
         Part, typer.Option(help="skip: cut each unit's skip and keep its branch, as the control.")
     ] = Part.branch,

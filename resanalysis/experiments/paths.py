@@ -67,7 +67,9 @@ def paths(
     else:
         n = units_of_depth(depth, block) if depth is not None else int(units or 0)
     if deleted and survival is not None:
-        raise ValueError("deleted units and a survival: give the survival of the units that are left")
+        raise ValueError(
+            "deleted units and a survival: give the survival of the units that are left"
+        )
     if deleted and not 0 < deleted < n:
         raise ValueError(f"{deleted} of {n} units cannot be deleted and leave paths to count")
     n -= deleted
