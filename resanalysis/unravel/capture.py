@@ -84,6 +84,7 @@ def capture(model: nn.Module, example: Inputs) -> Captured:
         module = program.run_decompositions({}).module(check_guards=False)
         assert isinstance(module, fx.GraphModule)
     _freeze(module)
+    _allow_any_layout(module.graph)
     _drop_transparent(module.graph)
     return Captured(
         module=module,
@@ -227,6 +228,13 @@ def _freeze(module: fx.GraphModule) -> None:
         for name, parameter in list(part.named_parameters(recurse=False)):
             frozen = nn.Parameter(parameter.detach(), requires_grad=False)
             part.register_parameter(name, frozen)
+
+
+def _allow_any_layout(graph: fx.Graph) -> None:
+    """Reshape instead of view: pieces run on streams of other strides than the model's own."""
+    for node in graph.nodes:
+        if node.target in {torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default}:
+            node.target = torch.ops.aten.reshape.default
 
 
 def _drop_transparent(graph: fx.Graph) -> None:
