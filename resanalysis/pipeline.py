@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from resanalysis.results import PartialStore, Run, versions
 
@@ -75,6 +75,8 @@ def load_subject(
     arch: str | None = None,
     trust_pickle: bool = False,
     submodule: str | None = None,
+    group: Literal["unit", "layer"] = "unit",
+    plain: bool = False,
     normalize: str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -109,7 +111,7 @@ def load_subject(
         data = dataset(source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed)
     loaded_at = time.perf_counter()
     example = _example(model, data, info, input_shape)
-    network = unravel(loaded, example, name=model)
+    network = unravel(loaded, example, group=group, plain=plain, name=model)
     if data is not None and data.labels is not None:
         _check_labels(network, data, example, f"{model} on {source}")
     return Subject(

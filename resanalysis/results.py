@@ -105,6 +105,7 @@ class Run:
         self.files: list[Path] = []
         self._started = datetime.now(UTC)
         self._partial = self.out / PARTIAL / command
+        self._made = not self.out.exists()
         if self.out.exists() and not self.out.is_dir():
             raise ResultsError(f"--out {self.out} is a file; name a folder")
         try:
@@ -132,6 +133,8 @@ class Run:
         with suppress(OSError):
             self._partial.rmdir()  # only where it is empty
             self._partial.parent.rmdir()
+            if self._made:
+                self.out.rmdir()
         if self._lock is not None and self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -91,7 +91,7 @@ def paired_rate_difference(first: ArrayLike, second: ArrayLike, level: float = 0
     total = n + 2.0
     middle = (gained - lost) / total
     variance = (gained + lost - (gained - lost) ** 2 / total) / total**2
-    half = float(stats.norm.ppf(0.5 + level / 2)) * np.sqrt(variance)
+    half = float(stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance))
     mean = float(one.mean() - other.mean())
     return Interval(mean, min(mean, max(-1.0, middle - half)), max(mean, min(1.0, middle + half)))
 

@@ -6,11 +6,14 @@ import itertools
 from fractions import Fraction
 
 import pytest
+from torch import nn
 
 from resanalysis.experiments.paths import paths, paths_remaining
+from resanalysis.network import ResidualNetwork, ResidualUnit
 from resanalysis.path_length import (
     central_interval,
     linear_survival,
+    parsed_survival,
     path_counts,
     path_probabilities,
     remaining_fraction,
@@ -102,3 +105,42 @@ def test_each_deletion_halves_the_paths() -> None:
     assert frame["plain"].tolist() == [1.0, 0.0, 0.0, 0.0]
     with pytest.raises(ValueError, match="5 of 4 units cannot be deleted"):
         paths_remaining(4, deleted=5)
+
+
+def test_survival_as_text() -> None:
+    assert parsed_survival("linear:0.5", 4) == linear_survival(4, 0.5) == [0.875, 0.75, 0.625, 0.5]
+    assert parsed_survival("uniform:0.8", 3) == [0.8] * 3
+    frame = paths(units=54, survival="linear:0.5")
+    assert frame.attrs["mean"] == pytest.approx((3 * 54 - 1) / 8)
+    assert frame["probability"].sum() == pytest.approx(1.0)
+    assert paths(units=5, survival="uniform:1")["probability"].tolist() == pytest.approx(
+        paths(units=5)["probability"].tolist()
+    )
+    message = r"a survival is linear:P or uniform:P with P in \[0, 1\], got '{}'"
+    for text in ("linear", "linear:2", "steps:0.5"):
+        with pytest.raises(ValueError, match=message.format(text)):
+            paths(units=4, survival=text)
+
+
+def test_deleting_units_leaves_the_paths_around_them() -> None:
+    frame = paths(units=6, deleted=2)
+    left = [path for path in itertools.product((0, 1), repeat=6) if not (path[1] or path[4])]
+    lengths = [sum(path) for path in left]
+    assert frame["count"].tolist() == [lengths.count(k) for k in range(5)]
+    assert frame.attrs["fraction_left"] == len(left) / 2**6
+    with pytest.raises(ValueError, match="6 of 6 units cannot be deleted and leave paths to count"):
+        paths(units=6, deleted=6)
+    with pytest.raises(ValueError, match="give the survival of the units that are left"):
+        paths(units=6, deleted=1, survival="linear:0.5")
+
+
+def test_a_network_without_skips_has_one_path() -> None:
+    layer = ResidualUnit(0, "0", nn.Identity(), nn.Linear(2, 2), skip_kind="none")
+    plain = ResidualNetwork(nn.Identity(), (layer,), nn.Identity(), name="vgg")
+    with pytest.raises(
+        ValueError, match="vgg has no skips: its one path goes through all 1 layers"
+    ):
+        paths(plain)
+    unit = ResidualUnit(1, "1", nn.Identity(), nn.Linear(2, 2))
+    mixed = ResidualNetwork(nn.Identity(), (layer, unit), nn.Identity())
+    assert paths(mixed)["count"].tolist() == [1, 1]

@@ -156,6 +156,14 @@ def test_a_manifest_of_another_kind_is_reported(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+def test_a_run_that_writes_nothing_leaves_nothing(tmp_path: Path) -> None:
+    Run(tmp_path / "new", "lesion").close()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    Run(tmp_path / "mine", "lesion").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     arrays = {"error": np.array([0.0, 1.0], dtype=np.float32), "kl": np.arange(4.0).reshape(2, 2)}
     with Run(tmp_path, "lesion") as run:

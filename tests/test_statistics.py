@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -11,13 +12,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resanalysis.statistics import (
+    _kendall,
+    _spearman,
     bootstrap_mean,
+    bootstrap_quantile,
     holm,
     mcnemar_exact,
+    mean_interval,
     paired_difference,
     paired_rate_difference,
     rank_correlation,
     smooth_trend,
+    wilcoxon_p,
     wilson,
 )
 
@@ -131,3 +137,80 @@ def test_rank_correlation(method: str) -> None:
     assert 0 < found.low < found.mean < found.high < 1
     with pytest.raises(ValueError, match="no rank correlation 'pearson'"):
         rank_correlation(x, y, "pearson")
+
+
+@pytest.mark.parametrize("method", ["kendall", "spearman"])
+def test_rank_correlation_resamples_equal_scipy_on_the_repeated_pairs(method: str) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 6, 15).astype(float), rng.integers(0, 6, 15).astype(float)  # with ties
+    weights = rng.multinomial(15, np.full(15, 1 / 15), size=20).astype(float)
+    weighted, scipys = {
+        "kendall": (_kendall, stats.kendalltau),
+        "spearman": (_spearman, stats.spearmanr),
+    }[method]
+    for found, times in zip(weighted(x, y, weights), weights.astype(int), strict=True):
+        expected = scipys(np.repeat(x, times), np.repeat(y, times)).statistic
+        assert found == pytest.approx(expected)
+
+
+def test_rank_correlation_of_ties_alone_is_undefined() -> None:
+    assert np.isnan(rank_correlation([1, 1, 1], [1, 2, 3])).all()
+    with pytest.raises(ValueError, match="at least 3 pairs, got 2 and 3 values"):
+        rank_correlation([1, 2], [1, 2, 3])
+
+
+def test_bootstrap_of_clusters_equals_a_loop_and_is_wider() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat([7, 3, 9, 1, 5, 8], [1, 4, 9, 2, 9, 5])
+    values = rng.normal(size=30) + 3.0 * clusters
+    found = bootstrap_mean(values, clusters=clusters, resamples=300, seed=1)
+    assert found.mean == pytest.approx(values.mean())
+    names = np.unique(clusters)
+    picks = np.random.default_rng(1)
+    drawn = []
+    for size in (200, 100):
+        for chosen in picks.integers(0, 6, (size, 6)):
+            drawn.append(np.concatenate([values[clusters == names[c]] for c in chosen]).mean())
+    assert found[1:] == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    alone = bootstrap_mean(values, resamples=300, seed=1)
+    assert found.high - found.low > alone.high - alone.low
+    with pytest.raises(ValueError, match="a mean needs at least one value, got none"):
+        bootstrap_mean([])
+
+
+def test_bootstrap_of_a_quantile_equals_a_loop() -> None:
+    values = np.random.default_rng(0).exponential(size=40)
+    found = bootstrap_quantile(values, 0.25, resamples=100, seed=2)
+    chosen = np.random.default_rng(2).integers(0, 40, (100, 40))
+    drawn = [np.quantile(values[row], 0.25) for row in chosen]
+    assert found == pytest.approx((np.quantile(values, 0.25), *np.quantile(drawn, [0.025, 0.975])))
+    with pytest.raises(ValueError, match="a quantile needs at least one value, got none"):
+        bootstrap_quantile([], 0.5)
+
+
+def test_wilcoxon_equals_all_sign_flips() -> None:
+    difference = np.array([0.3, -0.1, 0.7, 0.9, -0.4, 1.1, 0.2])
+    ranks = stats.rankdata(np.abs(difference))
+    flips = np.array([ranks[list(signs)].sum() for signs in all_subsets(7)])
+    seen = ranks[difference > 0].sum()
+    both_tails = 2 * min((flips >= seen).mean(), (flips <= seen).mean())
+    assert wilcoxon_p(difference, np.zeros(7)) == pytest.approx(both_tails)
+    assert wilcoxon_p([1.0, 2.0], [1.0, 2.0]) == 1.0
+    assert math.isnan(wilcoxon_p([1.0, float("nan")], [1.0, 2.0]))
+
+
+def all_subsets(n: int) -> list[tuple[int, ...]]:
+    return [subset for k in range(n + 1) for subset in itertools.combinations(range(n), k)]
+
+
+def test_intervals_that_cannot_be_say_so() -> None:
+    with pytest.raises(ValueError, match="a rate needs at least one trial, got n = 0"):
+        wilson(0, 0)
+    with pytest.raises(ValueError, match="an interval of a mean needs at least 2 examples, got 1"):
+        mean_interval([1.0])
+    with pytest.raises(
+        ValueError, match="a difference of rates needs at least one example, got none"
+    ):
+        paired_rate_difference([], [])
+    with pytest.raises(ValueError, match="a trend needs at least 3 points at different places"):
+        smooth_trend([1, 1, 1], [1, 2, 3])

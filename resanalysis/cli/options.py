@@ -7,6 +7,7 @@ fields of these dataclasses into options of the command line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,13 @@ def floats(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.replace(",", " ").split())
 
 
+class Group(StrEnum):
+    """How fine the units are."""
+
+    unit = "unit"
+    layer = "layer"
+
+
 @dataclass(frozen=True)
 class Source:
     """How the model and the data are read."""
@@ -77,6 +85,21 @@ class Source:
             rich_help_panel="Model",
         ),
     ] = None
+    group: Annotated[
+        Group,
+        typer.Option(
+            help="layer: one unit for all units of a layer (a transformer's attention and MLP).",
+            rich_help_panel="Model",
+        ),
+    ] = Group.unit
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Read a network without skips as a chain of layers.",
+            rich_help_panel="Model",
+        ),
+    ] = False
     trust_pickle: Annotated[
         bool,
         typer.Option(

@@ -33,6 +33,13 @@ def paths(
         Block, typer.Option(help="With --depth: bottleneck networks have 9n + 2 layers.")
     ] = Block.basic,
     units: Annotated[int | None, typer.Option(min=1, metavar="N", help="Residual units.")] = None,
+    survival: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Stochastic depth: linear:0.5 (0.5 at the last unit) or uniform:0.8.",
+        ),
+    ] = None,
     data: OptionalData = None,
     input_shape: InputShape = None,
 ) -> None:
@@ -61,11 +68,16 @@ def paths(
         subject: Subject | None = None
         if model is not None:
             subject = subject_of(model, data, source, output, input_shape)
-        options: dict[str, Any] = {"depth": depth, "block": block.value, "units": units}
+        options: dict[str, Any] = {
+            "depth": depth,
+            "block": block.value,
+            "units": units,
+            "survival": survival,
+        }
         network = None if subject is None else subject.network
         table = measure(
             run,
-            lambda _: experiment(network, depth=depth, block=block.value, units=units),
+            lambda _: experiment(network, **options),
             figures.paths,
             options=options,
             subject=subject,

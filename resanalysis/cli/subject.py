@@ -29,6 +29,8 @@ def subject_of(
         arch=source.arch,
         trust_pickle=source.trust_pickle,
         submodule=source.submodule,
+        group=source.group.value,
+        plain=source.plain,
         normalize=source.normalize,
         mean=None if source.mean is None else floats(source.mean),
         std=None if source.std is None else floats(source.std),

@@ -52,7 +52,8 @@ def lesion(
     DataFrame : the intact network (unit −1), then one row per unit, with ``error`` and its Wilson
         interval; ``delta``, the paired difference from the intact error, with an Agresti–Min interval;
         ``p_value`` of McNemar's exact test and ``p_holm`` corrected over units; mean ``loss``,
-        ``agreement`` with the intact predictions, and ``kl`` from the intact output. Layers of a plain
+        ``agreement`` with the intact predictions, ``kl`` from the intact output, and the t interval of the
+        loss. Layers of a plain
         network that change the shape cannot be deleted; their numbers are NaN.
 
     Source: Veit et al. 2016, §4.1.
@@ -117,6 +118,8 @@ def _row(scores: Scores, row: int | None, facts: dict[str, Any]) -> dict[str, An
         low, high = spread.low, spread.high
         change = paired_difference(error, base) if n > 1 else Interval(np.nan, np.nan, np.nan)
         p_value = wilcoxon_p(error, base)
+    losses = scores.values["loss"][row]
+    loss = mean_interval(losses) if n > 1 else Interval(float(losses[0]), np.nan, np.nan)
     return facts | {
         "error": rate,
         "error_low": low,
@@ -125,7 +128,9 @@ def _row(scores: Scores, row: int | None, facts: dict[str, Any]) -> dict[str, An
         "delta_low": change.low,
         "delta_high": change.high,
         "p_value": p_value,
-        "loss": float(scores.values["loss"][row].mean(dtype=np.float64)),
+        "loss": loss.mean,
         "agreement": float(scores.values["agreement"][row].mean(dtype=np.float64)),
         "kl": float(scores.values["kl"][row].mean(dtype=np.float64)),
+        "loss_low": loss.low,
+        "loss_high": loss.high,
     }

@@ -15,20 +15,26 @@ from resanalysis.figures.style import (
     ORANGE,
     RC,
     legend_above,
+    measured,
     metric_label,
     new_figure,
+    whole_numbers,
 )
 
 
-def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") -> Axes:
+def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
     """One point per deleted unit, the intact network as a line.
 
-    Needs ``unit``, ``transition``, ``stage`` and the metric; draws ``error_low`` and ``error_high`` as
-    bars for the error. Conclude from a flat row of points that no single unit is needed; a peak at the
-    transitions, that the change of representation there is.
+    Needs ``unit``, ``transition``, ``stage`` and the metric (the error, or the agreement of data without
+    labels); draws intervals from ``METRIC_low`` and ``METRIC_high`` where they are there. Conclude from a
+    flat row of points that no single unit is needed; from a peak at the transitions, that the change of
+    representation there is.
     """
     if ax is None:
         ax = new_figure()[1][0]
+    metric = measured(frame, metric)
+    low, high = f"{metric}_low", f"{metric}_high"
+    with_intervals = low in frame and high in frame
     intact = frame.loc[frame["unit"] == -1].iloc[0]
     units = frame.loc[(frame["unit"] >= 0) & frame[metric].notna()]
     stages = frame.loc[frame["unit"] >= 0]
@@ -37,8 +43,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
             if number % 2:
                 ax.axvspan(members["unit"].min() - 0.5, members["unit"].max() + 0.5,
                            color="0.95", zorder=0, linewidth=0)  # fmt: skip
-        if metric == "error":
-            ax.axhspan(intact["error_low"], intact["error_high"], color=INTACT, alpha=0.12, lw=0)
+        if with_intervals:
+            ax.axhspan(intact[low], intact[high], color=INTACT, alpha=0.12, lw=0)
         ax.axhline(intact[metric], color=INTACT, linestyle="--", linewidth=0.9, label="intact")
         kinds = ((False, BLUE, "o", "unit deleted"), (True, ORANGE, "D", "transition deleted"))
         for transition, colour, marker, label in kinds:
@@ -46,26 +52,23 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
             if chosen.empty:
                 continue
             bars = None
-            if metric == "error":
-                value = chosen["error"].to_numpy()
-                bars = np.maximum(
-                    0,
-                    np.stack([value - chosen["error_low"], chosen["error_high"] - value]),
-                )
+            if with_intervals:
+                value = chosen[metric].to_numpy()
+                bars = np.maximum(0, np.stack([value - chosen[low], chosen[high] - value]))
             ax.errorbar(chosen["unit"], chosen[metric], yerr=bars, fmt=marker, color=colour,
-                        label=label, elinewidth=0.8, capsize=0, markersize=3.2)  # fmt: skip
+                        label=label, elinewidth=0.8, capsize=0, markersize=3.2, clip_on=False)  # fmt: skip
         ax.set_xlabel("Unit deleted (shading: stages)")
         ax.set_ylabel(metric_label(metric))
         ax.set_xlim(-0.7, stages["unit"].max() + 0.7)
-        ax.set_ylim(bottom=0)
-        top = float(max(units["error_high"].max() if metric == "error" else units[metric].max(),
-                        intact[metric]))  # fmt: skip
+        whole_numbers(ax.xaxis)
+        highest = units[high if with_intervals else metric].to_numpy(float)
+        top = max(float(highest.max(initial=0.0)), float(intact[metric]))
         ax.set_ylim(0, top * 1.08 if top > 0 else 1)
         legend_above(ax)
     return ax
 
 
-def lesion(frame: pd.DataFrame, *, metric: str = "error", width: float = FULL) -> Figure:
+def lesion(frame: pd.DataFrame, *, metric: str | None = None, width: float = FULL) -> Figure:
     """The figure of ``lesion.csv``."""
     figure, (ax,) = new_figure(width, 2.3)
     draw(frame, ax, metric=metric)

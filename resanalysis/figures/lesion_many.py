@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from resanalysis.figures.style import (
     BLUE,
@@ -16,20 +15,28 @@ from resanalysis.figures.style import (
     ORANGE,
     RC,
     legend_above,
+    measured,
     metric_label,
     new_figure,
+    whole_numbers,
 )
+from resanalysis.statistics import bootstrap_mean
+
+# More boxes than this do not fit side by side; bands take their place.
+MOST_BOXES = 25
 
 
-def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") -> Axes:
+def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
     """A box per k over draws (whiskers: 5 % to 95 %), the means joined by a line with 95 % intervals.
 
-    Needs ``removed`` and the metric; splits by ``transitions_eligible`` and draws the intact network
-    from ``intact_error`` where they are there. Conclude from a smooth rise that no small set of units is
+    For many k, the same quantiles are drawn as two bands. Needs ``removed`` and the metric; splits by
+    ``transitions_eligible`` and draws the intact network from ``intact_METRIC`` where they are there. The
+    interval of a mean is over draws. Conclude from a smooth rise that no small set of units is
     needed: the network degrades like an ensemble that loses members.
     """
     if ax is None:
         ax = new_figure()[1][0]
+    metric = measured(frame, metric)
     with mpl.rc_context(RC):
         if "transitions_eligible" in frame:
             flags = frame["transitions_eligible"].astype(bool)
@@ -40,22 +47,27 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
             groups = [(True, frame)]
         width = 0.7 / len(groups)
         for place, (eligible, rows) in enumerate(groups):
-            colour = BLUE if eligible else ORANGE
-            offset = (place - (len(groups) - 1) / 2) * (width + 0.05)
+            colour, marker = (BLUE, "o") if eligible else (ORANGE, "D")
             sizes = np.unique(rows["removed"].to_numpy(int))
             values = [rows.loc[rows["removed"] == k, metric].to_numpy(float) for k in sizes]
-            ax.boxplot(
-                values, positions=sizes + offset, widths=width, whis=(5, 95), showfliers=False,
-                patch_artist=True, manage_ticks=False,
-                boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": colour, "linewidth": 0.6},
-                medianprops={"color": colour, "linewidth": 1.0},
-                whiskerprops={"color": colour, "linewidth": 0.6},
-                capprops={"color": colour, "linewidth": 0.6},
-            )  # fmt: skip
-            means = np.array([value.mean() for value in values])
-            errors = [1.96 * v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else 0 for v in values]
+            at = sizes + (place - (len(groups) - 1) / 2) * (width + 0.05)
+            if len(sizes) > MOST_BOXES:
+                at = sizes.astype(float)
+                _bands(ax, at, values, colour)
+            else:
+                ax.boxplot(
+                    values, positions=at, widths=width, whis=(5, 95), showfliers=False,
+                    patch_artist=True, manage_ticks=False,
+                    boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": colour, "linewidth": 0.6},
+                    medianprops={"color": colour, "linewidth": 1.0},
+                    whiskerprops={"color": colour, "linewidth": 0.6},
+                    capprops={"color": colour, "linewidth": 0.6},
+                )  # fmt: skip
+            intervals = np.array([bootstrap_mean(value) for value in values])
+            means = intervals[:, 0]
+            errors = np.abs(intervals[:, 1:].T - means)
             name = "transitions may go" if eligible else "transitions stay"
-            ax.errorbar(sizes + offset, means, yerr=errors, color=colour, fmt="o-", linewidth=0.8,
+            ax.errorbar(at, means, yerr=errors, color=colour, fmt=f"{marker}-", linewidth=0.8,
                         markersize=2.2, elinewidth=0.9, label=f"mean, {name}")  # fmt: skip
         intact = f"intact_{metric}"
         if intact in frame:
@@ -64,12 +76,19 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
         ax.set_xlabel("Units deleted at random")
         ax.set_ylabel(metric_label(metric))
         ax.set_ylim(bottom=0)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(ax.xaxis)
         legend_above(ax)
     return ax
 
 
-def lesion_many(frame: pd.DataFrame, *, metric: str = "error", width: float = FULL) -> Figure:
+def _bands(ax: Axes, at: np.ndarray, values: list[np.ndarray], colour: str) -> None:
+    """5 % to 95 % of the draws in a light band, their middle half in a darker one."""
+    quantiles = np.array([np.quantile(value, [0.05, 0.25, 0.75, 0.95]) for value in values]).T
+    for low, high, alpha in ((0, 3, 0.15), (1, 2, 0.3)):
+        ax.fill_between(at, quantiles[low], quantiles[high], color=colour, alpha=alpha, linewidth=0)
+
+
+def lesion_many(frame: pd.DataFrame, *, metric: str | None = None, width: float = FULL) -> Figure:
     """The figure of ``lesion_many.csv``."""
     figure, (ax,) = new_figure(width, 2.4)
     draw(frame, ax, metric=metric)

@@ -8,7 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resanalysis.figures.style import BLUE, FULL, ORANGE, RC, legend_above, new_figure
+from resanalysis.figures.style import (
+    BLUE,
+    FULL,
+    ORANGE,
+    RC,
+    legend_above,
+    new_figure,
+    whole_numbers,
+)
 from resanalysis.path_length import central_interval
 
 
@@ -37,6 +45,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, log: bool = False) -> A
             ax.set_xlim(seen.min() - 1.5, seen.max() + 1.5)
         ax.set_xlabel(f"Path length (units entered, of {length.max()})")
         ax.set_ylabel("Fraction of all paths")
+        whole_numbers(ax.xaxis)
         ax.set_ylim(top=probability.max() * (1.05 if not log else 2))
         legend_above(ax)
     return ax
@@ -74,6 +83,7 @@ def draw_remaining(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot(frame["deleted"], frame["plain"], "s--", color=ORANGE, label="plain network")
         ax.set_xlabel("Units deleted")
         ax.set_ylabel("Fraction of paths left")
+        whole_numbers(ax.xaxis)
         ax.set_ylim(-0.03, 1.05)
         legend_above(ax)
     return ax

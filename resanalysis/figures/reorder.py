@@ -15,15 +15,18 @@ from resanalysis.figures.style import (
     ORANGE,
     RC,
     legend_above,
+    measured,
     metric_label,
     new_figure,
 )
 from resanalysis.statistics import smooth_trend
 
 BIN = 0.05
+# A curve through fewer orders shows the orders, not a trend.
+FEWEST_FOR_TREND = 10
 
 
-def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") -> Axes:
+def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
     """Every order as a dot, quartiles per bin of tau as boxes, a smooth trend with its 95 % band.
 
     Needs ``kendall_tau``, ``swaps`` and the metric. The order of the trained network is at tau 1, on the
@@ -31,6 +34,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
     """
     if ax is None:
         ax = new_figure()[1][0]
+    metric = measured(frame, metric)
     moved = frame.loc[frame["swaps"] > 0]
     tau, value = moved["kendall_tau"].to_numpy(float), moved[metric].to_numpy(float)
     with mpl.rc_context(RC):
@@ -48,7 +52,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
                 whiskerprops={"color": "0.35", "linewidth": 0.6},
                 capprops={"color": "0.35", "linewidth": 0.6},
             )  # fmt: skip
-        if len(tau) >= 3 and np.ptp(tau) > 0:
+        if len(tau) >= FEWEST_FOR_TREND and np.ptp(tau) > 0:
             trend = smooth_trend(tau, value)
             ax.fill_between(trend.x, trend.low, trend.high, color=ORANGE, alpha=0.3, linewidth=0)
             ax.plot(trend.x, trend.y, color=ORANGE, label="trend, 95 % band")
@@ -65,7 +69,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str = "error") 
     return ax
 
 
-def reorder(frame: pd.DataFrame, *, metric: str = "error", width: float = FULL) -> Figure:
+def reorder(frame: pd.DataFrame, *, metric: str | None = None, width: float = FULL) -> Figure:
     """The figure of ``reorder.csv``."""
     figure, (ax,) = new_figure(width, 2.4)
     draw(frame, ax, metric=metric)

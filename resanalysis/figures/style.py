@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 FULL = 5.5
 """Width of a full column, inches."""
@@ -41,6 +45,15 @@ RC: dict[Any, Any] = {
 }
 
 
+METRICS = {
+    "error": "Error (fraction)",
+    "agreement": "Agreement with intact (fraction)",
+    "loss": "Cross-entropy (nats)",
+    "kl": "KL from intact (nats)",
+}
+"""Measured columns with the label of their axis, in the order figures prefer them."""
+
+
 def new_figure(
     width: float = FULL, height: float | None = None, panels: int = 1
 ) -> tuple[Figure, list[Axes]]:
@@ -62,13 +75,33 @@ def new_figure(
 
 def metric_label(metric: str) -> str:
     """Name and unit of a measured column."""
-    names = {
-        "error": "Error (fraction)",
-        "loss": "Cross-entropy (nats)",
-        "agreement": "Agreement with intact (fraction)",
-        "kl": "KL from intact (nats)",
-    }
-    return names.get(metric, metric)
+    return METRICS.get(metric, metric)
+
+
+def measured(frame: pd.DataFrame, metric: str | None) -> str:
+    """The column to draw: the one asked for, else ``error``, or ``agreement`` of data without labels.
+
+    Raises
+    ------
+    ValueError : if that column is not there or empty.
+    """
+    there = [
+        name
+        for name in METRICS
+        if name in frame and not np.isnan(np.asarray(frame[name], dtype=float)).all()
+    ]
+    if metric is None and there:
+        return there[0]
+    if metric not in there:
+        raise ValueError(
+            f"the table has no measured {metric or 'metric'}; it has {', '.join(there) or 'none'}"
+        )
+    return metric
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Ticks at whole numbers only: units and deletions have no halves."""
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def legend_above(axes: Axes) -> None:

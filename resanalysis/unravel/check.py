@@ -31,6 +31,13 @@ def check_view(network: ResidualNetwork, model: nn.Module, example: Inputs) -> f
         args, kwargs = as_arguments(inputs)
         with evaluation_mode(model), torch.no_grad():
             expected = _matching(model(*args, **kwargs), network(inputs))
+        if not expected.isfinite().all():
+            if inputs is not example:
+                continue  # noise can overflow a network that real input does not
+            raise UnravelError(
+                f"the output of {network.name} itself is NaN or infinite on the example: check its "
+                "weights, and how the input is normalised"
+            )
         got = network_output(network, inputs)
         difference = float((expected - got).abs().max() / expected.abs().max().clamp_min(1e-12))
         if not difference <= _TOLERANCE.get(expected.dtype, 1e-4):

@@ -42,7 +42,7 @@ def wrong(logits: Tensor, labels: Tensor) -> np.ndarray:
 
 def test_table_equals_a_loop_with_hooks(network: ResidualNetwork, data: Dataset) -> None:
     frame = ra.lesion(network, data)
-    assert list(frame.columns) == CONTRACT
+    assert list(frame.columns) == [*CONTRACT, "loss_low", "loss_high"]
     assert frame["unit"].tolist() == [-1, 0, 1, 2, 3, 4, 5]
     assert frame["name"].tolist()[:2] == ["intact", "layer1.0"]
     model = cifar(14)

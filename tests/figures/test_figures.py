@@ -13,6 +13,7 @@ from resanalysis import figures
 from resanalysis.experiments.paths import paths, paths_remaining
 from resanalysis.figures.inspect import path_tree
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.statistics import bootstrap_mean
 
 
 def lesion_frame(units: int = 27) -> pd.DataFrame:
@@ -153,3 +154,77 @@ def test_inspect_draws_any_length(units: int) -> None:
     figure = figures.inspect(inspect_frame(units))
     assert len(figure.axes) == (2 if units <= 5 else 1)
     figure.savefig(io.BytesIO(), format="png")
+
+
+def test_lesion_bars_are_the_intervals_of_the_metric() -> None:
+    frame = lesion_frame().assign(
+        loss_low=lambda f: f["loss"] - 0.05, loss_high=lambda f: f["loss"] + 0.1
+    )
+    for metric in ("error", "loss"):
+        (axes,) = figures.lesion(frame, metric=metric).axes
+        drawn = {}
+        for container in axes.containers:
+            for (x, low), (_, high) in container.lines[2][0].get_segments():
+                drawn[int(x)] = (low, high)
+        for row in frame.iloc[1:].to_dict("records"):
+            assert drawn[row["unit"]] == pytest.approx(
+                (row[f"{metric}_low"], row[f"{metric}_high"])
+            )
+
+
+def test_without_labels_the_agreement_is_drawn() -> None:
+    frame = lesion_frame().assign(
+        error=np.nan, error_low=np.nan, error_high=np.nan, loss=np.nan, agreement=0.9
+    )
+    (axes,) = figures.lesion(frame).axes
+    assert axes.get_ylabel() == "Agreement with intact (fraction)"
+    for draw, table in ((figures.lesion_many, many_frame()), (figures.reorder, reorder_frame())):
+        (axes,) = draw(table.assign(error=np.nan, agreement=0.5)).axes
+        assert axes.get_ylabel() == "Agreement with intact (fraction)"
+    with pytest.raises(ValueError, match="the table has no measured error; it has agreement"):
+        figures.lesion(frame, metric="error")
+
+
+def test_many_values_of_k_are_drawn_as_bands() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        [
+            {"removed": k, "error": k / 60 + 0.1 * rng.random()}
+            for k in range(1, 41)
+            for _ in range(20)
+        ]
+    )
+    (axes,) = figures.lesion_many(frame).axes
+    outer, inner = axes.collections[:2]
+    for band, (low, high) in ((outer, (0.05, 0.95)), (inner, (0.25, 0.75))):
+        corners = band.get_paths()[0].vertices
+        for k in (1, 17, 40):
+            values = corners[corners[:, 0] == k, 1]
+            draws = frame.loc[frame["removed"] == k, "error"]
+            assert values.min() == pytest.approx(draws.quantile(low))
+            assert values.max() == pytest.approx(draws.quantile(high))
+
+
+def test_mean_intervals_over_draws_are_drawn() -> None:
+    frame = many_frame()
+    (axes,) = figures.lesion_many(frame).axes
+    rows = frame[frame["transitions_eligible"] & (frame["removed"] == 2)]
+    expected = bootstrap_mean(rows["error"])
+    (_, low), (_, high) = axes.containers[0].lines[2][0].get_segments()[1]
+    assert (low, high) == pytest.approx(expected[1:])
+
+
+def test_trend_of_the_orders_needs_ten_of_them() -> None:
+    names = [line.get_label() for line in figures.reorder(reorder_frame()).axes[0].lines]
+    assert "trend, 95 % band" in names
+    few = [line.get_label() for line in figures.reorder(reorder_frame().iloc[:8]).axes[0].lines]
+    assert "trend, 95 % band" not in few
+
+
+@pytest.mark.parametrize("name", ["lesion", "lesion_many", "paths", "paths_remaining"])
+@pytest.mark.parametrize("width", [FULL, HALF])
+def test_numbers_of_units_have_whole_ticks(name: str, width: float) -> None:
+    draw, frame = DRAWN[name]
+    for axes in draw(frame, width=width).axes:
+        ticks = axes.get_xticks()
+        np.testing.assert_array_equal(ticks, np.round(ticks))

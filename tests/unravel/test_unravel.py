@@ -243,6 +243,14 @@ def test_check_view_can_fail(images: Tensor) -> None:
         check_view(network, other, images)
 
 
+def test_a_model_whose_own_output_is_not_finite_is_named(images: Tensor) -> None:
+    model = cifar(8)
+    with torch.no_grad():
+        model.linear.bias[0] = float("inf")
+    with pytest.raises(UnravelError, match="the output of CifarResNet itself is NaN or infinite"):
+        unravel(model, images[:2])
+
+
 def test_a_network_without_skips_is_refused() -> None:
     model = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
     with pytest.raises(
