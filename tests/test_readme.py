@@ -1,0 +1,58 @@
+"""The README is true: its Python runs, its command lines run (on few images), its files exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from resanalysis.cli import app
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL = [
+    line.removeprefix("resanalysis ")
+    for line in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.S | re.M)[0].splitlines()
+    if line.startswith("resanalysis ")
+]
+FEWER = {
+    "lesion": ["--draws", "1"],
+    "reorder": ["--draws", "2"],
+    "report": ["--draws", "1", "--orders", "2"],
+}
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.S | re.M)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "lesion.pdf").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", SHELL)
+def test_the_command_lines_run(line: str, tmp_path: Path) -> None:
+    words = [*shlex.split(line), "--out", str(tmp_path), "--quiet"]
+    if "--data" in words:
+        words += ["--limit", "10", *FEWER.get(words[0], [])]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert list(tmp_path.glob("*.csv"))
+    assert (tmp_path / "manifest.json").is_file()
+
+
+def test_every_file_it_links_to_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert len(links) > 5
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_every_command_is_listed() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    listed = set(re.findall(r"^\| `([a-z]+)` \|", TEXT, re.M))
+    assert listed == commands
