@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from resanalysis.checkpoint import CheckpointError, load, save_checkpoint
     from resanalysis.datasets import DataError, Dataset, dataset, image_dataset
     from resanalysis.evaluate import Scores, evaluate
+    from resanalysis.experiments.gradients import gradients
     from resanalysis.experiments.inspect import inspect
     from resanalysis.experiments.lesion import lesion
     from resanalysis.experiments.lesion_many import lesion_many
     from resanalysis.experiments.paths import paths, paths_remaining
     from resanalysis.experiments.reorder import reorder
+    from resanalysis.experiments.unit_share import unit_share
     from resanalysis.network import ResidualNetwork, ResidualUnit
     from resanalysis.path_length import linear_survival
     from resanalysis.route import (
@@ -67,6 +69,8 @@ _HOME = {
     "kendall_tau": "resanalysis.route",
     "evaluate": "resanalysis.evaluate",
     "Scores": "resanalysis.evaluate",
+    "gradients": "resanalysis.experiments.gradients",
+    "unit_share": "resanalysis.experiments.unit_share",
     "inspect": "resanalysis.experiments.inspect",
     "lesion": "resanalysis.experiments.lesion",
     "lesion_many": "resanalysis.experiments.lesion_many",
@@ -89,6 +93,7 @@ __all__ = [
     "dataset",
     "evaluate",
     "figures",
+    "gradients",
     "image_dataset",
     "inspect",
     "intact",
@@ -104,6 +109,7 @@ __all__ = [
     "save_checkpoint",
     "scaled",
     "swapped",
+    "unit_share",
     "unravel",
     "without",
 ]

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resanalysis.path_length import central_interval
+
 Headlines = list[tuple[str, str]]
 """Pairs of a label and its value, in the order to read them."""
 
@@ -26,6 +28,10 @@ def headlines(stem: str, frame: pd.DataFrame) -> Headlines:
             return _paths(frame)
         case "inspect":
             return _inspect(frame)
+        case "gradients":
+            return _gradients(frame)
+        case "unit_share":
+            return _unit_share(frame)
         case "history":
             return _history(frame)
         case _:
@@ -116,24 +122,60 @@ def _reorder(frame: pd.DataFrame) -> Headlines:
 
 def _paths(frame: pd.DataFrame) -> Headlines:
     length, probability = _column(frame, "length"), _column(frame, "probability")
-    cumulative = np.cumsum(probability)
     units = int(length.max())
 
     def between(low: int, high: int) -> float:
         return float(probability[(length >= low) & (length <= high)].sum())
 
-    low = int(length[np.argmax(cumulative > 0.025)])
-    high = int(length[np.argmax(cumulative >= 0.975)])
+    low, high = central_interval([float(share) for share in probability])
     rows = [
         ("units", str(units)),
         ("paths", f"2^{units} = {2**units}" if units <= 64 else f"2^{units}"),
         ("mean length", f"{float(length @ probability):.6g} units"),
-        ("central 95 %", f"{low} to {high} units (they hold {_percent(between(low, high))})"),
+        ("95 % of paths", f"{low} to {high} units (they hold {_percent(between(low, high))})"),
     ]
     if units == 54:  # the two shares that Veit et al. publish for the 110-layer network
         rows.append(("P(19 ≤ length ≤ 35)", f"{between(19, 35):.5f}"))
         rows.append(("P(5 ≤ length ≤ 17)", f"{between(5, 17):.7f}"))
     return rows
+
+
+def _gradients(frame: pd.DataFrame) -> Headlines:
+    facts = frame.attrs
+    rows: Headlines = []
+    for name, label in (("exact", "exact sum"), ("upper", "count × mean norm")):
+        if f"effective_{name}" in facts:
+            low, high = facts[f"effective_{name}"]
+            rows.append((f"effective lengths, {label}", f"{low} to {high} units hold 95 %"))
+            rows.append(
+                (
+                    f"mean length, {label}",
+                    f"{facts[f'mean_length_{name}']:.2f} units, peak at {facts[f'peak_{name}']}",
+                )
+            )
+    for name, label in (("mean", "mean norm"), ("rms", "root mean square")):
+        if f"decay_{name}" in facts:
+            factor, low, high = facts[f"decay_{name}"]
+            rows.append(
+                (f"{label} per unit entered", f"× {factor:.3f} (95 %: {low:.3f} to {high:.3f})")
+            )
+    uncertain = facts.get("uncertain_lengths") or []
+    if uncertain:
+        rows.append(
+            ("lengths whose mean is uncertain", " ".join(str(length) for length in uncertain))
+        )
+    return rows or [("lengths", str(len(frame)))]
+
+
+def _unit_share(frame: pd.DataFrame) -> Headlines:
+    unit, share = _column(frame, "unit").astype(int), _column(frame, "share")
+    names = dict(zip(unit, frame["name"], strict=True))
+    total = {number: float(share[unit == number].sum()) for number in names}
+    first = sorted(total, key=lambda number: -total[number])[:3]
+    return [
+        (f"gradient through unit {number} ({names[number]})", _percent(total[number]))
+        for number in first
+    ]
 
 
 def _inspect(frame: pd.DataFrame) -> Headlines:

@@ -114,7 +114,10 @@ def scaled(network: ResidualNetwork, factors: dict[int, float]) -> Route:
 
 
 def interchangeable(network: ResidualNetwork) -> list[tuple[int, ...]]:
-    """Groups of units that may change places: same stage, no transition, the same kind of unit."""
+    """Groups of units that may change places: of one stage and stream shape, no transitions.
+
+    Attention and MLP of a transformer count as alike; unravel it by layer to move whole layers.
+    """
     groups: dict[tuple[object, ...], list[int]] = {}
     for unit in network.units:
         if not unit.transition and unit.in_shape == unit.out_shape:

@@ -77,7 +77,7 @@ def test_paths_of_the_110_layer_network() -> None:
         "units": "54",
         "paths": "2^54 = 18014398509481984",
         "mean length": "27 units",
-        "central 95 %": "20 to 34 units (they hold 95.98 %)",
+        "95 % of paths": "20 to 34 units (they hold 95.98 %)",
         "P(19 ≤ length ≤ 35)": "0.98017",
         "P(5 ≤ length ≤ 17)": "0.0045367",
     }

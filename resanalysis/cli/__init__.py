@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from resanalysis.cli.command import INTERRUPTED, command
+from resanalysis.cli.gradients import gradients
 from resanalysis.cli.inspect import inspect
 from resanalysis.cli.lesion import lesion
 from resanalysis.cli.paths import paths
@@ -54,6 +55,12 @@ command(
     panel=EXPERIMENT,
     example="resanalysis paths --depth 110\nresanalysis paths model.pt --data test.npz",
 )(paths)
+command(
+    app,
+    panel=EXPERIMENT,
+    example="resanalysis gradients model.pt --data test.npz\n"
+    "resanalysis gradients model.pt --data test.npz --limit 256 --method exact --units",
+)(gradients)
 command(
     app,
     panel=WHOLE,

@@ -1,9 +1,20 @@
 """Tables → figures for a paper: functions of a tidy DataFrame and nothing else."""
 
+from resanalysis.figures.gradients import gradients
 from resanalysis.figures.inspect import inspect
 from resanalysis.figures.lesion import lesion
 from resanalysis.figures.lesion_many import lesion_many
 from resanalysis.figures.paths import paths, paths_remaining
 from resanalysis.figures.reorder import reorder
+from resanalysis.figures.unit_share import unit_share
 
-__all__ = ["inspect", "lesion", "lesion_many", "paths", "paths_remaining", "reorder"]
+__all__ = [
+    "gradients",
+    "inspect",
+    "lesion",
+    "lesion_many",
+    "paths",
+    "paths_remaining",
+    "reorder",
+    "unit_share",
+]

@@ -28,6 +28,8 @@ CONTRACT = {
     "lesion_many": "removed,draw,units,error,loss,agreement",
     "reorder": "draw,swaps,kendall_tau,order,error,loss,agreement",
     "paths": "length,count,probability",
+    "gradients": "length,count,mean_norm,mean_norm_low,mean_norm_high,rms_norm,total_upper,sum_norm,"
+    "signed_share",
     "inspect": "unit,name,stage,transition,skip,join,in_shape,out_shape,parameters",
 }
 MANY = ["--remove", "1..3", "--draws", "4"]
@@ -78,6 +80,7 @@ def commands(model: Path, data: Path) -> dict[str, list[object]]:
         "lesion_many": ["lesion", model, *on_data, *MANY],
         "reorder": ["reorder", model, *on_data, "--draws", 6],
         "paths": ["paths", "--depth", 110],
+        "gradients": ["gradients", model, *on_data, "--samples", 4, "--repetitions", 2],
         "inspect": ["inspect", model, *on_data],
     }
 
