@@ -19,6 +19,7 @@ SHELL = [
     if line.startswith("resanalysis ")
 ]
 FEWER = {
+    "gradients": ["--limit", "2", "--max-length", "3", "--samples", "2"],
     "lesion": ["--draws", "1"],
     "reorder": ["--draws", "2"],
     "report": ["--draws", "1", "--orders", "2"],

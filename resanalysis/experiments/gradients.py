@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Literal, get_args
 
 import numpy as np
@@ -33,10 +32,13 @@ from resanalysis.path.summary import (
     Band,
     Floats,
     decay_factor,
+    in_words,
     mean_band,
     mean_length,
     relative_error,
+    root_of_count,
     root_pseudo_values,
+    times,
 )
 from resanalysis.path_length import central_interval, path_counts
 
@@ -138,7 +140,7 @@ def gradients(
     uncertain = frame.attrs["uncertain_lengths"]
     if uncertain:
         warnings.warn(
-            f"the interval of mean_norm is wider than the mean at lengths {_runs(uncertain)}: a few paths "
+            f"the interval of mean_norm is wider than the mean at lengths {in_words(uncertain)}: a few paths "
             "dominate; give more samples, or use rms and exact",
             stacklevel=2,
         )
@@ -224,7 +226,7 @@ def _add_rms(frame: pd.DataFrame, over: OverImages, signs: NDArray[np.int8], see
 
     squares = over.measure("rms", measure)["squares"]
     band = mean_band(root_pseudo_values(squares).T, seed=seed)
-    roots = [_root(count) for count in frame["count"]]
+    roots = [root_of_count(count) for count in frame["count"]]
     frame["rms_norm"], frame["rms_norm_low"], frame["rms_norm_high"] = (
         np.array([end / root for end, root in zip(ends, roots, strict=True)]) for ends in band
     )
@@ -279,7 +281,7 @@ def _add_sampled(frame: pd.DataFrame, norms: list[Floats], seed: int) -> None:
                 "mean_norm": mean,
                 "mean_norm_low": float(band.low[0]),
                 "mean_norm_high": float(band.high[0]),
-                "total_upper": _times(mean, count),
+                "total_upper": times(mean, count),
                 "median_norm": median,
                 "q25_norm": q25,
                 "q75_norm": q75,
@@ -292,21 +294,6 @@ def _add_sampled(frame: pd.DataFrame, norms: list[Floats], seed: int) -> None:
     total = float(np.asarray(frame["total_upper"], dtype=np.float64).sum())
     whole = len(frame) == 1 + sum(frame["count"][1:2])  # n paths have length 1
     frame["upper_share"] = frame["total_upper"] / total if whole and total > 0 else np.nan
-
-
-def _times(value: float, count: int) -> float:
-    """``value · count`` for whole numbers beyond the range of floats."""
-    if not math.isfinite(value):
-        return value
-    try:
-        return float(Fraction(value) * count)
-    except OverflowError:
-        return math.inf
-
-
-def _root(count: int) -> float:
-    """Square root of a whole number of up to 600 digits, the paths of a 1202-layer network and more."""
-    return float(math.isqrt(count * 10**20)) / 1e10
 
 
 def _summary(frame: pd.DataFrame) -> dict[str, object]:
@@ -327,14 +314,3 @@ def _summary(frame: pd.DataFrame) -> dict[str, object]:
     width = frame["mean_norm_high"] - frame["mean_norm_low"]
     facts["uncertain_lengths"] = [int(k) for k in frame["length"][width > frame["mean_norm"]]]
     return facts
-
-
-def _runs(numbers: Sequence[int]) -> str:
-    """``3, 5 to 7`` for 3, 5, 6, 7."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)

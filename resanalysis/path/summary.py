@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,3 +91,29 @@ def mean_length(contributions: Floats) -> float:
     if not np.isfinite(total) or total == 0:
         return float("nan")
     return float(np.arange(len(contributions)) @ contributions / total)
+
+
+def times(value: float, count: int) -> float:
+    """``value · count`` for whole numbers beyond the range of floats."""
+    if not math.isfinite(value):
+        return value
+    try:
+        return float(Fraction(value) * count)
+    except OverflowError:
+        return math.inf
+
+
+def root_of_count(count: int) -> float:
+    """Square root of a whole number of up to 600 digits, the paths of a 1202-layer network and more."""
+    return float(math.isqrt(count * 10**20)) / 1e10
+
+
+def in_words(numbers: Sequence[int]) -> str:
+    """``3, 5 to 7`` for 3, 5, 6, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)

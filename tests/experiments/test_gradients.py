@@ -24,10 +24,13 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.path import freeze, length_sums, path_norms, record
 from resanalysis.path.summary import (
     decay_factor,
+    in_words,
     mean_band,
     mean_length,
     relative_error,
+    root_of_count,
     root_pseudo_values,
+    times,
 )
 from resanalysis.results import PartialStore
 from tests.conftest import cifar
@@ -421,6 +424,21 @@ def test_bands_and_small_summaries() -> None:
     counts: NDArray[np.float64] = np.array([1.0, 2.0, 1.0])
     assert mean_length(counts) == 1
     assert np.isnan(mean_length(np.zeros(3)))
+
+
+def test_counts_beyond_floats() -> None:
+    """600 units, as in a network of 1202 layers, have up to 10^179 paths a length; 1100 have more."""
+    assert times(1e-170, comb(600, 300)) == pytest.approx(
+        comb(600, 300) // 10**160 / 1e10, rel=1e-9
+    )
+    assert times(1.0, comb(1100, 550)) == np.inf
+    assert np.isnan(times(np.nan, 3))
+    assert root_of_count(comb(600, 300)) == pytest.approx(comb(600, 300) ** 0.5, rel=1e-12)
+    assert root_of_count(2) == pytest.approx(2**0.5, rel=1e-9)
+
+
+def test_lengths_in_words() -> None:
+    assert in_words([3, 5, 6, 7, 9]) == "3, 5 to 7, 9"
 
 
 def test_resnet56_carries_its_gradient_on_short_paths(shared: Path) -> None:

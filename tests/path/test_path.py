@@ -24,7 +24,7 @@ from resanalysis.path import (
     unit_shares,
 )
 from resanalysis.path.exact import full_gradient
-from resanalysis.path.tape import example_losses
+from resanalysis.path.loss import example_losses
 from tests.path.brute_force import Paths, by_length, path_gradients, whole_gradient
 from tests.path.conftest import layers, post_activation
 
