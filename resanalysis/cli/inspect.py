@@ -18,7 +18,8 @@ def inspect(
 
     Finds the residual additions in the captured graph, cuts the model there and checks that the
     parts give the model's own output. Writes inspect.csv, .pdf and .png: each unit with skip,
-    join, shapes and number of parameters. Needs no data if the checkpoint records the input shape.
+    join, shapes, parameters and floating-point operations. Needs no data if the checkpoint records
+    the input shape.
     """
     from resanalysis import figures
     from resanalysis.experiments.inspect import inspect as experiment
@@ -29,7 +30,7 @@ def inspect(
         subject = subject_of(model, data, source, output, input_shape)
         table = measure(
             run,
-            lambda _: experiment(subject.network),
+            lambda _: experiment(subject.network, subject.example),
             figures.inspect,
             options={},
             subject=subject,

@@ -1,0 +1,71 @@
+"""``resanalysis stream``: what each unit adds to the stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resanalysis.cli.console import show
+from resanalysis.cli.options import Data, Model, Output, Source
+from resanalysis.cli.subject import running, subject_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def stream(
+    model: Model,
+    data: Data,
+    source: Source,
+    output: Output,
+    damage: Annotated[
+        bool,
+        typer.Option(help="Also delete each unit, and compare: which measure tells what can go?"),
+    ] = True,
+) -> None:
+    """What each unit adds to the stream, and which cheap measure tells the units that can go.
+
+    Writes stream.csv, .pdf and .png: norms of branch and skip, their ratio and angle, influence,
+    angle with the gradient, early exit, gates and scales; stream_spans.csv: how far spans of units
+    turn the stream; and, from a lesion of each unit (lesion.csv, .pdf, .png), stream_damage.csv: the
+    rank correlation of each measure with the damage.
+    """
+    from resanalysis import figures
+    from resanalysis.experiments.lesion import lesion
+    from resanalysis.experiments.stream_page import stream_page
+    from resanalysis.pipeline import measure
+    from resanalysis.results import Run
+
+    subject = subject_of(model, data, source, output)
+    network, examples = subject.network, subject.examples()
+    how: dict[str, Any] = {"seed": output.seed, **running(subject, source, output)}
+    recorded: dict[str, Any] = {"seed": output.seed, "subject": subject}
+    lesioned: pd.DataFrame | None = None
+    files: list[Any] = []
+    if damage:
+        with Run(output.out, "lesion", fresh=output.fresh) as run:
+            lesioned = measure(
+                run,
+                lambda store: lesion(network, examples, store=store, **how),
+                figures.lesion,
+                options={},
+                **recorded,
+            )
+        files += run.files
+    beside: dict[str, pd.DataFrame] = {}
+    with Run(output.out, "stream", fresh=output.fresh) as run:
+
+        def experiment(store: Any) -> pd.DataFrame:
+            beside.update(stream_page(network, examples, lesion=lesioned, store=store, **how))
+            return beside.pop("stream")
+
+        def draw(frame: pd.DataFrame) -> Any:
+            return figures.stream(
+                frame, spans=beside.get("stream_spans"), damage=beside.get("stream_damage")
+            )
+
+        table = measure(
+            run, experiment, draw, options={"damage": damage}, beside=beside, **recorded
+        )
+    show(output, {"stream": table}, f"stream of {model}", [*files, *run.files])

@@ -1,0 +1,346 @@
+"""How strongly each layer responds: He et al. 2015, Figure 7."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.utils._pytree as pytree
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from resanalysis.datasets import Dataset
+from resanalysis.evaluate import BlockStore
+from resanalysis.experiments.layer_moments import layer_kind, layer_moments
+from resanalysis.progress import progress_bar
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 1000
+
+
+def response(
+    models: nn.Module | Mapping[str, nn.Module],
+    data: Dataset | Mapping[str, Dataset],
+    *,
+    kinds: str | Sequence[str] = "3x3",
+    level: float = 0.95,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    store: BlockStore | None = None,
+    show_progress: bool = False,
+) -> pd.DataFrame:
+    """Standard deviation of the response of each layer, pooled over images, channels and positions.
+
+    The response is the layer's output after the batch norm that reads it and before the nonlinearity or
+    the addition; where no batch norm reads it, the output itself. Eval mode: batch norm with its running
+    statistics.
+
+    Parameters
+    ----------
+    models : a model, or several by name; any module that the data can be given to.
+    data : one data set, or one for each model by the same names (where they normalise differently).
+    kinds : ``"3x3"``, ``"1x1"``, ``"linear"``…, several of them, or ``"all"`` layers with weights.
+    batch_size : images at a time; some four million input values if left out.
+
+    Returns
+    -------
+    DataFrame : a row per layer in the order in which layers run, ``layer`` from 1; ``std`` with its
+        bootstrap interval over images; ``rank`` 1 for the largest of a model; ``stage``, runs of equal
+        spatial size; ``mean``; ``batch_norm``, whether it was taken after one; ``calls`` a pass; ``n``
+        images. A layer that never runs has ``layer`` and ``rank`` −1 and no numbers.
+
+    Raises
+    ------
+    ValueError : if a model has no layer of these kinds, or a response is not finite.
+
+    Warns
+    -----
+    UserWarning : naming layers that never ran, or whose response has no axis over images.
+
+    Source: He et al. 2015, §4.2 and Figure 7; the paper does not state what is pooled.
+    """
+    named = models if isinstance(models, Mapping) else {type(models).__name__: models}
+    if not named:
+        raise ValueError("no model to measure")
+    frames: list[pd.DataFrame] = []
+    quiet: dict[str, list[str]] = {}
+    for name, model in named.items():
+        examples = data[name] if isinstance(data, Mapping) else data
+        layers = _chosen(name, model, kinds)
+        seen = _measured(name, model, layers, examples, batch_size, device, store, show_progress)
+        frames.append(_table(name, layers, seen, len(examples), level, seed))
+        quiet[name] = [layer for layer in layers if layer not in seen.names]
+        _warn(name, quiet[name], seen.shared)
+    frame = pd.concat(frames, ignore_index=True)
+    first = next(iter(data.values())) if isinstance(data, Mapping) else data
+    frame.attrs = {
+        "models": list(named),
+        "data": first.name,
+        "n": len(first),
+        "subset": first.subset,
+        "seed": seed,
+        "kinds": kinds if isinstance(kinds, str) else list(kinds),
+        "level": level,
+        "batch_norm": "running statistics",
+        "never_ran": {name: layers for name, layers in quiet.items() if layers},
+    }
+    return frame
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Moments (layers, N) of the layers that ran, in their order, and of each its shape, calls and norm."""
+
+    names: list[str]
+    shapes: list[tuple[int, ...]]
+    calls: list[int]
+    batch_norm: list[bool]
+    n: Floats
+    mean: Floats
+    m2: Floats
+    shared: list[str]
+
+
+def usual_kind(model: nn.Module) -> str:
+    """``3x3`` if the model has such layers, else the kind it has most layers of."""
+    there = Counter(kind for module in model.modules() if (kind := layer_kind(module)) is not None)
+    return "3x3" if "3x3" in there or not there else there.most_common(1)[0][0]
+
+
+def _chosen(name: str, model: nn.Module, kinds: str | Sequence[str]) -> dict[str, nn.Module]:
+    """The layers of the kinds asked for, by module path."""
+    wanted = {kinds} if isinstance(kinds, str) else set(kinds)
+    kind_of = {path: layer_kind(module) for path, module in model.named_modules()}
+    there = Counter(kind for kind in kind_of.values() if kind is not None)
+    missing = sorted(wanted - set(there) - {"all"})
+    if missing or not there:
+        found = ", ".join(f"{count} {kind}" for kind, count in sorted(there.items()))
+        raise ValueError(
+            f"{name} has no {' or '.join(missing) or 'convolutional or linear'} layers; it has "
+            f"{found or 'none with weights'}"
+            + (". Choose among these with kinds (--kinds), or all" if there else "")
+        )
+    return {
+        path: module
+        for path, module in model.named_modules()
+        if kind_of[path] is not None and ("all" in wanted or kind_of[path] in wanted)
+    }
+
+
+def _measured(
+    name: str,
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    data: Dataset,
+    batch_size: int | None,
+    device: torch.device | str | None,
+    store: BlockStore | None,
+    show_progress: bool,
+) -> _Seen:
+    place = _device_of(model) if device is None else torch.device(device)
+    if place != _device_of(model):
+        model = copy.deepcopy(model).to(place)
+        modules = dict(model.named_modules())
+        layers = {path: modules[path] for path in layers}
+    size = batch_size or _images_at_once(data, place)
+    blocks: list[Mapping[str, NDArray[Any]]] = []
+    with progress_bar(f"response of {name}", len(data), show=show_progress) as advance:
+        for start in range(0, len(data), size):
+            stop = min(start + size, len(data))
+            key = f"response-{name}-{start:08d}-{stop:08d}"
+            block = None if store is None else store.get(key)
+            if block is None:
+                block = _block(name, model, layers, data, start, stop, place)
+                if store is not None:
+                    store.put(key, block)
+            blocks.append(block)
+            advance(stop - start)
+    return _joined(blocks)
+
+
+def _block(
+    name: str,
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    data: Dataset,
+    start: int,
+    stop: int,
+    device: torch.device,
+) -> dict[str, NDArray[Any]]:
+    inputs = pytree.tree_map(
+        lambda value: value.to(device) if isinstance(value, Tensor) else value,
+        data.batch(start, stop)[0],
+    )
+    found = layer_moments(model, layers, inputs, stop - start)
+    for layer, moments in found.items():
+        if moments.per_image and not bool(torch.isfinite(moments.m2).all()):
+            raise ValueError(
+                f"the response of {layer} of {name} is not finite on images {start} to {stop - 1}: check "
+                "the weights, and how the input is normalised"
+            )
+
+    def stacked(field: str) -> NDArray[np.float64]:
+        empty = np.empty((0, stop - start))
+        return np.stack([getattr(m, field).numpy() for m in found.values()]) if found else empty
+
+    return {
+        "names": np.array(list(found), dtype=str),
+        "shapes": np.array(["x".join(map(str, m.shape)) for m in found.values()], dtype=str),
+        "calls": np.array([m.calls for m in found.values()], dtype=np.int64),
+        "batch_norm": np.array([m.batch_norm for m in found.values()], dtype=bool),
+        **{field: stacked(field) for field in ("n", "mean", "m2")},
+    }
+
+
+def _joined(blocks: Sequence[Mapping[str, NDArray[Any]]]) -> _Seen:
+    """Blocks side by side; a layer that runs on some images only has no values on the others."""
+    order: dict[str, tuple[str, int, bool]] = {}
+    for block in blocks:
+        for layer, shape, calls, norm in zip(
+            block["names"], block["shapes"], block["calls"], block["batch_norm"], strict=True
+        ):
+            known = order.get(str(layer), (str(shape), int(calls), bool(norm)))
+            order[str(layer)] = (known[0], max(known[1], int(calls)), known[2] and bool(norm))
+    rows = {layer: row for row, layer in enumerate(order)}
+    images = sum(block["n"].shape[1] for block in blocks)
+    joined = {field: np.zeros((len(order), images)) for field in ("n", "mean", "m2")}
+    start = 0
+    for block in blocks:
+        stop = start + block["n"].shape[1]
+        at = [rows[str(layer)] for layer in block["names"]]
+        for field, values in joined.items():
+            values[at, start:stop] = block[field]
+        start = stop
+    return _Seen(
+        names=list(order),
+        shapes=[tuple(int(s) for s in shape.split("x") if s) for shape, _, _ in order.values()],
+        calls=[calls for _, calls, _ in order.values()],
+        batch_norm=[norm for _, _, norm in order.values()],
+        shared=[layer for layer, row in rows.items() if np.isnan(joined["n"][row]).any()],
+        **joined,
+    )
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _images_at_once(data: Dataset, device: torch.device) -> int:
+    leaves = pytree.tree_leaves(data.batch(0, 1)[0])
+    values = max((leaf.numel() for leaf in leaves if isinstance(leaf, Tensor)), default=1)
+    most = 2**22 if device.type == "cpu" else 2**25
+    return max(1, min(256, most // (8 * values)))
+
+
+def _table(
+    model: str,
+    layers: Mapping[str, nn.Module],
+    seen: _Seen,
+    images: int,
+    level: float,
+    seed: int,
+) -> pd.DataFrame:
+    std, low, high = std_interval(seen.n, seen.mean, seen.m2, level=level, seed=seed)
+    rank = np.full(len(std), -1)
+    known = np.flatnonzero(np.isfinite(std))
+    rank[known[np.argsort(-std[known], kind="stable")]] = np.arange(1, len(known) + 1)
+    stages = _stages(seen.shapes)
+    with np.errstate(invalid="ignore"):
+        mean = (seen.n * seen.mean).sum(1) / seen.n.sum(1)
+    rows = [
+        {
+            "model": model,
+            "layer": row + 1,
+            "name": layer,
+            "kind": layer_kind(layers[layer]),
+            "std": std[row],
+            "std_low": low[row],
+            "std_high": high[row],
+            "rank": rank[row],
+            "stage": stages[row],
+            "mean": mean[row],
+            "batch_norm": seen.batch_norm[row],
+            "calls": seen.calls[row],
+            "n": images,
+        }
+        for row, layer in enumerate(seen.names)
+    ]
+    absent: dict[str, Any] = {"model": model, "layer": -1, "rank": -1, "stage": -1, "calls": 0}
+    absent |= {"std": np.nan, "std_low": np.nan, "std_high": np.nan, "mean": np.nan}
+    rows += [
+        {**absent, "name": layer, "kind": layer_kind(module), "batch_norm": False, "n": images}
+        for layer, module in layers.items()
+        if layer not in seen.names
+    ]
+    return pd.DataFrame(rows)
+
+
+def _stages(shapes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Runs of layers whose responses (C, H, W) or (T, C) have one spatial size."""
+    sizes = [shape[1:] if len(shape) > 2 else shape[:-1] for shape in shapes]
+    changed = [before != size for before, size in pairwise(sizes)]
+    return [0, *np.cumsum(changed, dtype=int).tolist()] if sizes else []
+
+
+def std_interval(
+    n: Floats, mean: Floats, m2: Floats, *, level: float = 0.95, seed: int = 0
+) -> tuple[Floats, Floats, Floats]:
+    """Pooled standard deviation of each layer with its percentile bootstrap interval over images.
+
+    Parameters
+    ----------
+    n, mean, m2 : (layers, N), of each image's values: how many, mean, squared deviations from it.
+
+    Returns
+    -------
+    std, low, high : (layers,). The variance divides by the number of values; the same resamples serve
+        every layer, so that layers can be compared.
+
+    Source: Efron 1979; the pooling is that of Chan, Golub and LeVeque 1983.
+    """
+    images = n.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Around the grand mean nothing large cancels.
+        centred = mean - (n * mean).sum(1, keepdims=True) / n.sum(1, keepdims=True)
+        first, second = n * centred, m2 + n * centred**2
+
+        def pooled(weights: Floats) -> Floats:
+            total = n @ weights
+            variance = second @ weights / total - (first @ weights / total) ** 2
+            return np.sqrt(np.maximum(variance, 0))
+
+        std = pooled(np.ones((images, 1)))[:, 0]
+        if images < 2:
+            return std, np.full_like(std, np.nan), np.full_like(std, np.nan)
+        generator = np.random.default_rng(seed)
+        equal = np.full(images, 1 / images)
+        drawn = [
+            pooled(generator.multinomial(images, equal, size=100).T.astype(np.float64))
+            for _ in range(RESAMPLES // 100)
+        ]
+        low, high = np.nanquantile(
+            np.concatenate(drawn, axis=1), [0.5 - level / 2, 0.5 + level / 2], axis=1
+        )
+    return std, low, high
+
+
+def _warn(model: str, quiet: Sequence[str], shared: Sequence[str]) -> None:
+    for layers, what in (
+        (quiet, "never ran on this data and have no response"),
+        (shared, "respond with no axis over images and are not measured"),
+    ):
+        if layers:
+            listed = ", ".join(layers[:3]) + (", …" if len(layers) > 3 else "")
+            warnings.warn(
+                f"{len(layers)} layers of {model} {what}: {listed}", UserWarning, stacklevel=3
+            )

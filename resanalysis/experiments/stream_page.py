@@ -1,0 +1,43 @@
+"""Everything ``resanalysis stream`` writes: the units, the spans, and which measure predicts damage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from resanalysis.datasets import Dataset
+from resanalysis.experiments.stream import stream
+from resanalysis.experiments.stream_damage import stream_damage
+from resanalysis.experiments.stream_spans import equal_runs, stream_spans
+from resanalysis.network import ResidualNetwork
+
+
+def stream_page(
+    network: ResidualNetwork,
+    data: Dataset,
+    *,
+    lesion: pd.DataFrame | None = None,
+    seed: int = 0,
+    **running: Any,
+) -> dict[str, pd.DataFrame]:
+    """The tables of ``stream``, ``stream_spans`` and ``stream_damage`` by name.
+
+    Parameters
+    ----------
+    lesion : the table of ``lesion`` on the same network; without it there is no ``stream_damage``.
+    running : ``batch_size``, ``device``, ``store`` and ``show_progress``.
+
+    Returns
+    -------
+    dict : spans are left out where no unit keeps the stream's shape. The first table's ``attrs`` hold the
+        correlations over all units as ``predicts``, so that they are recorded with it.
+    """
+    tables = {"stream": stream(network, data, seed=seed, **running)}
+    if any(True for _ in equal_runs(network)):
+        tables["stream_spans"] = stream_spans(network, data, seed=seed, **running)
+    if lesion is not None:
+        damage = tables["stream_damage"] = stream_damage(tables["stream"], lesion, seed=seed)
+        over_all = damage.loc[damage["transitions"].astype(bool)]
+        tables["stream"].attrs["predicts"] = over_all.drop(columns="transitions").to_dict("records")
+    return tables

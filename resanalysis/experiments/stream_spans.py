@@ -1,0 +1,149 @@
+"""How far the stream turns over spans of units: Gromov et al. 2024."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from resanalysis.evaluate import BlockStore, EvaluationData
+from resanalysis.experiments.over_images import chosen_size
+from resanalysis.experiments.stream import batch_of
+from resanalysis.network import ResidualNetwork
+from resanalysis.path import freeze
+from resanalysis.progress import progress_bar
+from resanalysis.stream_measures import angular_distances, image_mean, passages
+
+
+def stream_spans(
+    network: ResidualNetwork,
+    data: EvaluationData,
+    *,
+    level: float = 0.95,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    store: BlockStore | None = None,
+    show_progress: bool = False,
+) -> pd.DataFrame:
+    """Angular distance between the stream before unit ``start`` and after ``length`` units.
+
+    Spans lie in runs of units that keep the stream's shape, with no bridge inside: those that could be
+    cut out whole. Vectors are those of ``stream``: one an image, or one a token and then averaged.
+
+    Returns
+    -------
+    DataFrame : ``start``, ``length``, ``distance`` (angle over π: 0 the same direction, 0.5 orthogonal),
+        ``distance_low``, ``distance_high`` (t interval over examples), ``name`` of the first unit,
+        ``best``: whether no other span of this length turns the stream less.
+
+    Raises
+    ------
+    ValueError : if no unit keeps the stream's shape.
+
+    Source: Gromov et al. 2024, "The Unreasonable Ineffectiveness of the Deeper Layers", who read the last
+    token only.
+    """
+    runs = list(equal_runs(network))
+    spans = [(start, end - start) for run in runs for start, end in _pairs(run)]
+    if not spans:
+        raise ValueError(
+            f"no unit of {network.name} keeps the shape of the stream: no span to measure"
+        )
+    ready = freeze(network, device)
+    size = chosen_size(ready, 4 * (max(len(run) for run in runs) + 1), len(data), batch_size)
+    sums = np.zeros((3, len(spans)))
+    with progress_bar("spans", len(data), show=show_progress) as advance, torch.no_grad():
+        for first in range(0, len(data), size):
+            stop = min(first + size, len(data))
+            key = f"spans-{first:08d}-{stop:08d}"
+            block = None if store is None else store.get(key)
+            if block is None:
+                values = _distances(ready, runs, data, first, stop)
+                known = np.isfinite(values)
+                filled = np.where(known, values, 0.0)
+                block = {"sums": np.stack([known.sum(1), filled.sum(1), (filled**2).sum(1)])}
+                if store is not None:
+                    store.put(key, block)
+            sums += block["sums"]
+            advance(stop - first)
+    n, total, squares = sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / n
+        variance = np.maximum(squares - n * mean**2, 0) / (n - 1)
+        half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(variance / n)
+    frame = pd.DataFrame(spans, columns=["start", "length"]).assign(
+        distance=mean,
+        distance_low=np.maximum(0, mean - half),
+        distance_high=mean + half,
+        name=[network.units[start].name for start, _ in spans],
+    )
+    frame["best"] = frame["distance"] == frame.groupby("length")["distance"].transform("min")
+    frame.attrs = {
+        "model": network.name,
+        "data": getattr(data, "name", "data"),
+        "n": len(data),
+        "subset": getattr(data, "subset", ""),
+        "seed": seed,
+        "batch_norm": "running statistics",
+    }
+    return frame
+
+
+def equal_runs(network: ResidualNetwork) -> Iterator[list[int]]:
+    """Runs of units that each keep one shape of the stream, without a bridge between them."""
+    run: list[int] = []
+    for unit in network.units:
+        joins_run = (
+            bool(run)
+            and network.bridges[unit.index] is None
+            and network.units[run[-1]].out_shape == unit.in_shape
+        )
+        if run and not (joins_run and unit.in_shape == unit.out_shape):
+            yield run
+            run = []
+        if unit.in_shape == unit.out_shape:
+            run.append(unit.index)
+    if run:
+        yield run
+
+
+def _pairs(run: list[int]) -> Iterator[tuple[int, int]]:
+    """Every start with every end (one past the last unit) inside a run."""
+    for start in run:
+        for end in range(start + 1, run[-1] + 2):
+            yield start, end
+
+
+def _distances(
+    network: ResidualNetwork, runs: list[list[int]], data: EvaluationData, first: int, stop: int
+) -> NDArray[np.float64]:
+    """Distances (spans, N); only the streams of one run are held at a time."""
+    inputs, _, kept = batch_of(network, data, first, stop)
+    h, side = network.enter(inputs)
+    run_of = {unit: run for run in runs for unit in run}
+    streams: list[Tensor] = []
+    rows: list[Any] = []
+    for passage in passages(network, h, side):
+        run = run_of.get(passage.unit.index)
+        if run is None:
+            continue
+        if not streams:
+            streams = [passage.entered]
+        streams.append(passage.left)
+        if passage.unit.index == run[-1]:
+            between = angular_distances(streams)
+            rows += [
+                image_mean(between[start - run[0], end - run[0]], kept)[: stop - first]
+                .cpu()
+                .numpy()
+                for start, end in _pairs(run)
+            ]
+            streams = []
+    return np.stack(rows)

@@ -1,0 +1,177 @@
+"""What one unit does to the stream, for each image: norms, angles, gates, and the scale its branch ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from resanalysis.network import ResidualNetwork, ResidualUnit, Side, run_piece
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """What passed through one unit.
+
+    Attributes
+    ----------
+    unit : which.
+    entered, left : the stream before it (after the bridge, if there is one) and after its join.
+    skip : ``None`` for a layer of a plain network.
+    branch : what the unit adds.
+    """
+
+    unit: ResidualUnit
+    entered: Tensor
+    skip: Tensor | None
+    branch: Tensor
+    left: Tensor
+
+
+def passages(network: ResidualNetwork, h: Tensor, side: Side = ()) -> Iterator[Passage]:
+    """Send the stream through the chain, unit by unit."""
+    for unit in network.units:
+        entered = network.cross(unit.index, h, side)
+        branch = run_piece(unit.branch, entered, side)
+        skip = None if unit.skip_kind == "none" else run_piece(unit.skip, entered, side)
+        total = branch if skip is None else skip + branch
+        h = run_piece(unit.join, total, side)
+        yield Passage(unit, entered, skip, branch, h)
+
+
+def vectors(h: Tensor) -> Tensor:
+    """A stream as vectors (N, V, D) in double precision.
+
+    A sequence (N, T, C) has one vector a token; anything else (N, C, H, W; N, C) is one vector an image.
+    """
+    if h.device.type == "mps":  # it has no double precision
+        h = h.cpu()
+    return h.double() if h.ndim == 3 else h.double().flatten(1)[:, None]
+
+
+def norms(h: Tensor) -> Tensor:
+    """Euclidean norm (N, V) of each vector."""
+    return torch.linalg.vector_norm(vectors(h), dim=-1)
+
+
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine (N, V) of the angle between two streams; NaN where one is zero."""
+    one, other = vectors(first), vectors(second)
+    product = torch.linalg.vector_norm(one, dim=-1) * torch.linalg.vector_norm(other, dim=-1)
+    return ((one * other).sum(-1) / torch.where(product > 0, product, torch.nan)).clamp(-1, 1)
+
+
+def angular_distances(streams: list[Tensor]) -> Tensor:
+    """Angle over π between every two of K streams of one shape: (K, K, N, V), 0 to 1; NaN where one is zero.
+
+    Source: Gromov et al. 2024, equation for d(x_l, x_{l+n}).
+    """
+    stacked = torch.stack([vectors(h) for h in streams])
+    length = torch.linalg.vector_norm(stacked, dim=-1, keepdim=True)
+    unit = stacked / torch.where(length > 0, length, torch.nan)
+    return torch.einsum("anvd,bnvd->abnv", unit, unit).clamp(-1, 1).acos() / torch.pi
+
+
+def image_mean(values: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Mean (N,) over an image's vectors (N, V), those that are NaN or not ``kept`` left out."""
+    if kept is not None and kept.shape == values.shape:
+        values = torch.where(kept.to(values.device), values, torch.nan)
+    return values.nanmean(-1)
+
+
+def transform_gate(passage: Passage) -> Tensor:
+    """Mean (N,) of a highway unit's gate t, read off its skip (1 − t)·h where h is not zero.
+
+    Source: Srivastava, Greff and Schmidhuber 2015.
+    """
+    assert passage.skip is not None
+    h, carried = passage.entered.flatten(1).double(), passage.skip.flatten(1).double()
+    return (1 - carried / torch.where(h != 0, h, torch.nan)).nanmean(1)
+
+
+def batch_norm_scale(branch: nn.Module) -> float | None:
+    """Mean |γ| of the batch norm a branch ends in; ``None`` if it ends in something else."""
+    found = _ending(branch)
+    return None if found is None or found[0] != "batch_norm" else found[1]
+
+
+def learned_scale(branch: nn.Module) -> float | None:
+    """Mean absolute factor a branch ends in (layer scale, SkipInit, a fixed residual scale), or ``None``.
+
+    Source: papers that scale residuals: Szegedy et al. 2017, De and Smith 2020, Touvron et al. 2021.
+    """
+    found = _ending(branch)
+    return None if found is None or found[0] != "factor" else found[1]
+
+
+def _ending(branch: nn.Module) -> tuple[str, float] | None:
+    body = getattr(branch, "body", branch)
+    if isinstance(body, fx.GraphModule):
+        return _ending_of_graph(body)
+    weighted = [m for m in body.modules() if any(True for _ in m.parameters(recurse=False))]
+    if not weighted or not hasattr(weighted[-1], "running_mean"):
+        return None
+    return "batch_norm", _mean_size(weighted[-1].weight)
+
+
+# What may follow the scale without changing which values it multiplied.
+_PASSED = {
+    "getitem", "dropout", "clone", "reshape", "view", "permute", "transpose", "flatten", "unsqueeze",
+    "squeeze", "to", "_to_copy", "contiguous", "expand",
+}  # fmt: skip
+
+
+def _ending_of_graph(body: fx.GraphModule) -> tuple[str, float] | None:
+    """Walk back from the output over what only moves values, to the last operation that computes."""
+    node: Any = next(node for node in body.graph.nodes if node.op == "output").args[0]
+    while isinstance(node, fx.Node) and node.op == "call_function":
+        name = _operation(node)
+        if "batch_norm" in name:
+            weight = node.args[1]
+            if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+                return None
+            return "batch_norm", _mean_size(_attribute(body, str(weight.target)))
+        if name == "mul":
+            for factor, other in (node.args[:2], node.args[1::-1]):
+                size = _factor(body, factor)
+                if size is not None and isinstance(other, fx.Node):
+                    return "factor", size
+            return None
+        if name not in _PASSED:
+            return None
+        node = node.args[0]
+    return None
+
+
+def _operation(node: fx.Node) -> str:
+    name = getattr(node.target, "_schema", None)
+    if name is None:
+        return str(getattr(node.target, "__name__", node.target))
+    return str(name.name).partition("::")[2]
+
+
+def _factor(body: fx.GraphModule, argument: Any) -> float | None:
+    """Size of a constant factor: a number, or a weight that was only reshaped."""
+    if isinstance(argument, (int, float)):
+        return abs(float(argument))
+    while isinstance(argument, fx.Node) and argument.op == "call_function":
+        if _operation(argument) not in _PASSED:
+            return None
+        argument = argument.args[0]
+    if isinstance(argument, fx.Node) and argument.op == "get_attr":
+        return _mean_size(_attribute(body, str(argument.target)))
+    return None
+
+
+def _attribute(body: fx.GraphModule, path: str) -> Any:
+    found: Any = body
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _mean_size(weight: Any) -> float:
+    return 1.0 if weight is None else float(weight.detach().double().abs().mean().cpu())
