@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Protocol
@@ -168,6 +168,25 @@ def evaluate(
     return Scores({name: values[row] for row, name in enumerate(NAMES)})
 
 
+def intact_outputs(
+    network: ResidualNetwork,
+    data: EvaluationData,
+    *,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The intact network's logits with the labels, some examples at a time, on the device they are on."""
+    runner = network if device is None else network.to(device)
+    size = network.batch_size or batch_size or chosen_batch_size(network, len(data))
+    tree = PrefixTree.of([(0, intact(network))])
+    for start in range(0, len(data), size):
+        stop = min(start + size, len(data))
+        with torch.inference_mode():
+            _, _, labels, logits = _enter(runner, data, start, stop, tree)
+        count = stop - start
+        yield logits[:count], None if labels is None else labels[:count]
+
+
 def _blocks(routes: Sequence[Route]) -> list[list[tuple[int, Route]]]:
     """Routes in an order that keeps common prefixes together, in blocks of bounded work."""
     order = sorted(
@@ -314,7 +333,10 @@ def run_step(network: ResidualNetwork, step: Step, h: Tensor, side: Side) -> Ten
             return network.cross(unit, h, side)
         case Parallel(units, loops):
             for _ in range(loops):
-                h = torch.stack([network.units[unit](h, side) for unit in units]).mean(0)
+                total = network.units[units[0]](h, side)
+                for unit in units[1:]:  # a running sum: memory does not grow with the units
+                    total = total + network.units[unit](h, side)
+                h = total / len(units)
             return h
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -137,7 +138,21 @@ def reordered(network: ResidualNetwork, order: Sequence[int]) -> Route:
         raise ValueError(
             f"an order names each of the units 0 to {len(network) - 1} once, got {list(order)}"
         )
-    for position, unit in enumerate(order):
+    return placed(network, order)
+
+
+def placed(network: ResidualNetwork, units: Sequence[int]) -> Route:
+    """Run unit ``units[p]`` at position p; a unit may run at several positions, or at none.
+
+    Raises
+    ------
+    ValueError : if there is not one unit for every position, or a unit is put to a place where the
+        stream has another shape.
+    """
+    _checked(network, units)
+    if len(units) != len(network):
+        raise ValueError(f"{len(network)} positions need a unit each, got {len(units)} units")
+    for position, unit in enumerate(units):
         here, moved = network.units[position], network.units[unit]
         if unit != position and (
             here.in_shape != moved.in_shape or here.out_shape != moved.out_shape
@@ -146,7 +161,41 @@ def reordered(network: ResidualNetwork, order: Sequence[int]) -> Route:
                 f"unit {unit} ({moved.name}: {moved.in_shape} → {moved.out_shape}) cannot run in place "
                 f"of unit {position} ({here.name}: {here.in_shape} → {here.out_shape})"
             )
-    return _assembled(network, [Full(unit) for unit in order])
+    return _assembled(network, [Full(unit) for unit in units])
+
+
+def parallel(network: ResidualNetwork, runs: Iterable[Sequence[int]], *, loops: int = 1) -> Route:
+    """All units of a run read the same stream and the mean of their outputs goes on, for every run.
+
+    Parameters
+    ----------
+    runs : consecutive units of equal stream shape, with no bridge between them.
+    loops : how often each mean is fed back into its run.
+
+    Raises
+    ------
+    ValueError : if ``loops`` is below 1, or a run is no such run.
+
+    Source: Sun et al. 2024, "Transformer Layers as Painters".
+    """
+    if loops < 1:
+        raise ValueError(f"parallel units run at least once, got loops = {loops}")
+    at: list[Step | None] = [Full(unit) for unit in range(len(network))]
+    for run in runs:
+        units = tuple(run)
+        _checked(network, units)
+        for before, unit in pairwise(units):
+            if unit != before + 1 or network.bridges[unit] is not None:
+                raise ValueError(f"units {before} and {unit} do not follow each other directly")
+        for unit in units:
+            found = network.units[unit]
+            if found.in_shape != found.out_shape:
+                raise ValueError(
+                    f"unit {unit} ({found.name}: {found.in_shape} → {found.out_shape}) changes the "
+                    "stream's shape and cannot run in parallel with others"
+                )
+            at[unit] = Parallel(units, loops) if unit == units[0] else None
+    return _assembled(network, at)
 
 
 def swapped(network: ResidualNetwork, pairs: Iterable[tuple[int, int]]) -> Route:

@@ -15,11 +15,14 @@ from resanalysis.route import (
     BranchOnly,
     Bridge,
     Full,
+    Parallel,
     SkipOnly,
     cut_skip,
     intact,
     interchangeable,
     kendall_tau,
+    parallel,
+    placed,
     reordered,
     scaled,
     swapped,
@@ -113,3 +116,59 @@ def test_tau_floor_of_the_110_layer_network() -> None:
 
 def test_swapped_order_applies_pairs_one_after_the_other() -> None:
     assert swapped_order(4, [(0, 1), (1, 2)]) == (1, 2, 0, 3)
+
+
+def test_a_unit_may_run_at_several_positions() -> None:
+    assert placed(NETWORK, (1, 1, 2, 4, 4)).steps == (
+        Full(1), Full(1), Full(2), Bridge(3), Full(4), Full(4),
+    )  # fmt: skip
+    assert placed(NETWORK, range(5)) == intact(NETWORK)
+    with pytest.raises(ValueError, match="5 positions need a unit each, got 2 units"):
+        placed(NETWORK, (0, 1))
+    with pytest.raises(
+        ValueError, match=r"unit 2 \(u2: \(4,\) → \(6,\)\) cannot run in place of unit 0"
+    ):
+        placed(NETWORK, (2, 1, 2, 3, 4))
+    with pytest.raises(ValueError, match=r"the network has units 0 to 4, got \[5\]"):
+        placed(NETWORK, (0, 1, 2, 3, 5))
+
+
+def test_runs_in_parallel_by_hand() -> None:
+    assert parallel(NETWORK, [(0, 1), (3, 4)], loops=3).steps == (
+        Parallel((0, 1), 3), Full(2), Bridge(3), Parallel((3, 4), 3),
+    )  # fmt: skip
+    assert parallel(NETWORK, [(4,)]).steps[-1] == Parallel((4,))
+    assert parallel(NETWORK, []) == intact(NETWORK)
+
+
+def test_what_cannot_run_in_parallel_is_named() -> None:
+    with pytest.raises(ValueError, match="units 0 and 3 do not follow each other directly"):
+        parallel(NETWORK, [(0, 3)])
+    with pytest.raises(ValueError, match="units 2 and 3 do not follow each other directly"):
+        parallel(NETWORK, [(2, 3)])
+    with pytest.raises(
+        ValueError, match=r"unit 2 \(u2: \(4,\) → \(6,\)\) changes the stream's shape"
+    ):
+        parallel(NETWORK, [(1, 2)])
+    with pytest.raises(ValueError, match=r"parallel units run at least once, got loops = 0"):
+        parallel(NETWORK, [(0, 1)], loops=0)
+    with pytest.raises(ValueError, match=r"the network has units 0 to 4, got \[5\]"):
+        parallel(NETWORK, [(4, 5)])
+
+
+def test_parallel_runs_compute_the_mean_of_their_units() -> None:
+    from resanalysis.evaluate import run_step
+
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    kept = x.clone()
+    h = x
+    for step in parallel(NETWORK, [(0, 1), (3, 4)], loops=2).steps:
+        h = run_step(NETWORK, step, h, ())
+    u, expected = NETWORK.units, x
+    for _ in range(2):
+        expected = torch.stack([u[0](expected), u[1](expected)]).mean(0)
+    expected = u[2](expected)
+    for _ in range(2):
+        expected = torch.stack([u[3](expected), u[4](expected)]).mean(0)
+    torch.testing.assert_close(h, expected)
+    assert torch.equal(x, kept)

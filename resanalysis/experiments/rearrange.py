@@ -1,0 +1,183 @@
+"""What is left when the middle of a network is rearranged: Sun et al. 2024, Lad et al. 2024."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+
+from resanalysis.datasets import Dataset
+from resanalysis.evaluate import BlockStore, evaluate
+from resanalysis.experiments.rearrange_score import Measure, yardstick
+from resanalysis.network import ResidualNetwork
+from resanalysis.rearrangement import KINDS, Kind, Runs, middles, movable_runs, rearrangements
+from resanalysis.route import intact
+
+# More middles than these, evenly spread, add run time to a figure and no shape.
+MOST_SIZES = 20
+
+
+def rearrange(
+    network: ResidualNetwork,
+    data: Dataset,
+    *,
+    kinds: Sequence[Kind] = KINDS,
+    sizes: Sequence[int] | None = None,
+    draws: int = 10,
+    loops: int = 3,
+    stage: int | None = None,
+    measure: Measure | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    store: BlockStore | None = None,
+    show_progress: bool = False,
+) -> pd.DataFrame:
+    """Alter the middle of a network in several ways, wider and wider, and measure what it still can do.
+
+    The middle is symmetric about the centre of the units that may change places: all units of a
+    transformer (unravel it by layer to move whole layers). In a network with stages, where only units of
+    one stage may, every stage has its own middle, with as many units kept outside it. The units of the
+    middle are
+
+    - ``skip``: deleted; their skips stay,
+    - ``reverse``: run last to first,
+    - ``shuffle``: run in a random order,
+    - ``repeat``: all replaced by the unit at the centre,
+    - ``parallel``: given the same input; the mean of their outputs goes on,
+    - ``looped``: the same, the mean fed back to them ``loops`` times in all;
+
+    ``swap`` exchanges each unit with the next, one pair at a time, wherever both may move.
+
+    Parameters
+    ----------
+    kinds : which of these.
+    sizes : how many units the middle holds, over all stages; sizes that no middle has are left out. Every
+        one there is if left out, or 20 evenly spread.
+    draws : random orders at each size; more of them add to the first ones and change none.
+    loops : of ``looped``.
+    stage : rearrange the units of this stage alone.
+    measure : what the score counts: ``accuracy`` (of the next token, for language models) where there
+        are labels, else ``agreement`` with the intact network.
+
+    Returns
+    -------
+    DataFrame : the intact network, then a row for each altered one: ``kind``, ``touched`` (number of
+        units), ``draw``, ``units`` (those touched, separated by spaces), ``order`` (the unit at each
+        position; empty where several or none run there), ``score`` = (measured − chance) / (intact −
+        chance) with chance the share of the most common right answer, its paired bootstrap interval over
+        examples ``score_low``, ``score_high``, ``error``, ``loss``, ``agreement``, ``kl``, and in every
+        row the intact network's ``intact_error`` and the ``chance``.
+
+    Raises
+    ------
+    ValueError : if no units can change places, no middle has a size asked for, a kind is unknown, or the
+        intact network is no better than chance.
+
+    Source: Sun et al. 2024, "Transformer Layers as Painters"; ``swap``: Lad et al. 2024, "The Remarkable
+    Robustness of LLMs: Stages of Inference?".
+    """
+    _check(kinds, draws, loops, measure)
+    runs = movable_runs(network, stage)
+    spans, left_out = _chosen(middles(runs), sizes) if set(kinds) - {"swap"} else ([], [])
+    yard = yardstick(network, data, measure, batch_size=batch_size, device=device)
+    altered = list(rearrangements(network, kinds, spans, runs, draws=draws, loops=loops, seed=seed))
+    scores = evaluate(
+        network,
+        [intact(network), *(one.route for one in altered)],
+        data,
+        batch_size=batch_size,
+        device=device,
+        store=store,
+        show_progress=show_progress,
+        description="rearrange",
+    )
+    of_examples = scores.values["agreement" if yard.measure == "agreement" else "error"]
+    right = of_examples.astype(np.float64)
+    if yard.measure == "accuracy":
+        right = 1 - right
+    yard = replace(yard, intact=right[0])
+    score, low, high = yard.normalised(right, seed=seed)
+    rows: list[dict[str, Any]] = [
+        {
+            "kind": "intact",
+            "touched": 0,
+            "draw": 0,
+            "units": "",
+            "order": _text(range(len(network))),
+        }
+    ]
+    rows += [
+        {
+            "kind": one.kind,
+            "touched": len(one.units),
+            "draw": one.draw,
+            "units": _text(one.units),
+            "order": _text(one.order or ()),
+        }
+        for one in altered
+    ]
+    frame = pd.DataFrame(rows).assign(score=score, score_low=low, score_high=high)
+    for name in ("error", "loss", "agreement", "kl"):
+        frame[name] = scores.mean(name)
+    frame["intact_error"], frame["chance"] = scores.mean("error")[0], yard.chance
+    frame.attrs = {
+        "model": network.name,
+        "data": data.name,
+        "n": len(data),
+        "seed": seed,
+        "kinds": list(kinds),
+        "draws": draws,
+        "loops": loops,
+        "stage": stage,
+        "left_out": left_out,
+        "movable": sum(len(run) for run in runs),
+        "runs": [[run[0], run[-1]] for run in runs],
+        "measure": yard.measure,
+        "intact_measure": float(yard.intact.mean()),
+        "chance": yard.chance,
+        "chance_answer": yard.answer,
+        "batch_norm": "running statistics",
+        "subset": data.subset,
+    }
+    return frame
+
+
+def _check(kinds: Sequence[str], draws: int, loops: int, measure: str | None) -> None:
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise ValueError(
+            f"no rearrangement {', '.join(map(repr, unknown)) or 'named'}; there are "
+            f"{', '.join(KINDS)}"
+        )
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"each rearrangement is named once, got {', '.join(kinds)}")
+    for name, value in (("draws", draws), ("loops", loops)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if measure is not None and measure not in get_args(Measure):
+        raise ValueError(f"no measure {measure!r}; there are {', '.join(get_args(Measure))}")
+
+
+def _chosen(there: dict[int, Runs], sizes: Sequence[int] | None) -> tuple[list[Runs], list[int]]:
+    """The middles of the sizes asked for, and the sizes that no middle has."""
+    possible = list(there)
+    if sizes is None:
+        places = np.linspace(0, len(possible) - 1, min(MOST_SIZES, len(possible))).round()
+        return [there[possible[int(place)]] for place in places], []
+    wanted = sorted(set(sizes))
+    kept = [size for size in wanted if size in there]
+    if not kept:
+        raise ValueError(
+            f"no middle holds {' or '.join(map(str, wanted))} units; there are middles of "
+            f"{', '.join(map(str, possible))}"
+        )
+    return [there[size] for size in kept], [size for size in wanted if size not in there]
+
+
+def _text(units: Sequence[int]) -> str:
+    return " ".join(str(unit) for unit in units)
