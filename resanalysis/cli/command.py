@@ -50,7 +50,7 @@ def command(
         def run(**values: Any) -> None:
             for name, group in groups.items():
                 values[name] = group(**{f.name: values.pop(f.name) for f in fields(group)})
-            output: Output = values["output"]
+            output: Output = values.get("output") or Output()
             try:
                 function(**values)
             except (typer.Exit, typer.Abort, typer.BadParameter):
