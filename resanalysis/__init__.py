@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from resanalysis.experiments.lesion import lesion
     from resanalysis.experiments.lesion_many import lesion_many
     from resanalysis.experiments.paths import paths, paths_remaining
+    from resanalysis.experiments.rearrange import rearrange
     from resanalysis.experiments.reorder import reorder
+    from resanalysis.experiments.response import response
+    from resanalysis.experiments.stream import stream
+    from resanalysis.experiments.stream_damage import stream_damage
+    from resanalysis.experiments.stream_spans import stream_spans
     from resanalysis.experiments.unit_share import unit_share
     from resanalysis.network import ResidualNetwork, ResidualUnit
     from resanalysis.path_length import linear_survival
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
         cut_skip,
         intact,
         kendall_tau,
+        parallel,
+        placed,
         reordered,
         scaled,
         swapped,
@@ -66,14 +73,21 @@ _HOME = {
     "scaled": "resanalysis.route",
     "swapped": "resanalysis.route",
     "reordered": "resanalysis.route",
+    "placed": "resanalysis.route",
+    "parallel": "resanalysis.route",
     "kendall_tau": "resanalysis.route",
     "evaluate": "resanalysis.evaluate",
     "Scores": "resanalysis.evaluate",
     "gradients": "resanalysis.experiments.gradients",
     "unit_share": "resanalysis.experiments.unit_share",
+    "response": "resanalysis.experiments.response",
+    "stream": "resanalysis.experiments.stream",
+    "stream_damage": "resanalysis.experiments.stream_damage",
+    "stream_spans": "resanalysis.experiments.stream_spans",
     "inspect": "resanalysis.experiments.inspect",
     "lesion": "resanalysis.experiments.lesion",
     "lesion_many": "resanalysis.experiments.lesion_many",
+    "rearrange": "resanalysis.experiments.rearrange",
     "reorder": "resanalysis.experiments.reorder",
     "paths": "resanalysis.experiments.paths",
     "paths_remaining": "resanalysis.experiments.paths",
@@ -102,12 +116,19 @@ __all__ = [
     "lesion_many",
     "linear_survival",
     "load",
+    "parallel",
     "paths",
     "paths_remaining",
+    "placed",
+    "rearrange",
     "reorder",
     "reordered",
+    "response",
     "save_checkpoint",
     "scaled",
+    "stream",
+    "stream_damage",
+    "stream_spans",
     "swapped",
     "unit_share",
     "unravel",

@@ -32,6 +32,12 @@ def headlines(stem: str, frame: pd.DataFrame) -> Headlines:
             return _gradients(frame)
         case "unit_share":
             return _unit_share(frame)
+        case "rearrange":
+            return _rearrange(frame)
+        case "response":
+            return _response(frame)
+        case "stream":
+            return _stream(frame)
         case "history":
             return _history(frame)
         case _:
@@ -194,6 +200,102 @@ def _inspect(frame: pd.DataFrame) -> Headlines:
     if transitions:
         rows.append(("transitions", ", ".join(transitions)))
     rows.append(("parameters in units", f"{int(_column(frame, 'parameters').sum()):,}"))
+    if "flops" in frame and not np.isnan(_column(frame, "flops")).any():
+        rows.append(
+            ("operations of the units, one example", f"{_column(frame, 'flops').sum():.4g} FLOPs")
+        )
+    return rows
+
+
+def _response(frame: pd.DataFrame) -> Headlines:
+    rows: Headlines = []
+    for model, layers in frame.groupby("model", sort=False):
+        ran = layers.loc[layers["std"].notna()]
+        std = _column(ran, "std")
+        if not len(std):
+            rows.append((str(model), "no layer ran"))
+            continue
+        top = ran.iloc[int(std.argmax())]
+        rows.append(
+            (
+                str(model),
+                f"{len(ran)} layers, median std {np.median(std):.3g}, largest {top['std']:.3g} "
+                f"(layer {int(top['layer'])}, {top['name']})",
+            )
+        )
+        if len(ran) < len(layers):
+            rows.append(
+                (f"{model}: never ran", ", ".join(layers.loc[layers["std"].isna(), "name"]))
+            )
+    for row in frame.attrs.get("distance", []):
+        rows.append(
+            (
+                f"{row['model']} against {row['net']}, {'layers' if row['order'] == 'orig' else 'sorted'}",
+                f"median ratio {row['median_ratio']:.2f}, rms log ratio {row['rms_log_ratio']:.2f}, "
+                f"correlation {row['correlation']:.2f}  ({row['layers']} layers)",
+            )
+        )
+    return rows
+
+
+def _stream(frame: pd.DataFrame) -> Headlines:
+    rows: Headlines = []
+    ratio, influence = _column(frame, "ratio"), _column(frame, "influence")
+    if np.isfinite(ratio).any():
+        low, high = np.nanmin(ratio), np.nanmax(ratio)
+        rows.append(
+            ("branch / skip norm", f"{low:.3g} to {high:.3g}, median {np.nanmedian(ratio):.3g}")
+        )
+    if np.isfinite(influence).any():
+        least = np.argsort(np.where(np.isfinite(influence), influence, np.inf))[:3]
+        rows.append(
+            (
+                "least influence",
+                ", ".join(f"{u} ({frame['name'].iloc[u]}: {influence[u]:.3g})" for u in least),
+            )
+        )
+    found = [row for row in frame.attrs.get("predicts", []) if row["method"] == "spearman"]
+    damage = "loss" if any(row["damage"] == "loss" for row in found) else "error"
+    ranked = sorted(
+        (row for row in found if row["damage"] == damage), key=lambda row: -abs(row["correlation"])
+    )
+    for row in ranked[:3]:
+        rows.append(
+            (
+                f"{row['measure']} with damage ({damage})",
+                f"Spearman {row['correlation']:+.2f}  "
+                f"({row['correlation_low']:+.2f} to {row['correlation_high']:+.2f}; {row['units']} units)",
+            )
+        )
+    return rows
+
+
+def _rearrange(frame: pd.DataFrame) -> Headlines:
+    kind, score = frame["kind"].to_numpy(), _column(frame, "score")
+    touched = _column(frame, "touched").astype(int)
+    error, chance = (float(frame[name].iloc[0]) for name in ("intact_error", "chance"))
+    rows: Headlines = [] if np.isnan(error) else [("intact error", _percent(error))]
+    rows.append(("answers that are right by chance", _percent(chance)))
+    sizes = np.unique(touched[(kind != "swap") & (touched > 0)])
+    if len(sizes):
+        half = int(sizes[np.abs(sizes - sizes[-1] / 2).argmin()])
+        at = {
+            name: score[(kind == name) & (touched == half)]
+            for name in dict.fromkeys(kind)
+            if name not in ("intact", "swap")
+        }
+        for name, values in sorted(at.items(), key=lambda item: -item[1].mean()):
+            value = f"{values.mean():.3f}"
+            if len(values) > 1:
+                value += f"  ({len(values)} orders: {values.min():.3f} to {values.max():.3f})"
+            else:
+                row = frame.loc[(kind == name) & (touched == half)].iloc[0]
+                value += f"  (95 %: {row['score_low']:.3f} to {row['score_high']:.3f})"
+            rows.append((f"score, {name}, {half} units touched", value))
+    swaps = frame.loc[kind == "swap"]
+    if len(swaps):
+        worst = swaps.iloc[int(np.argmin(swaps["score"].to_numpy()))]
+        rows.append((f"worst swap: units {worst['units']}", f"{worst['score']:.3f}"))
     return rows
 
 

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from resanalysis.results import PartialStore, Run, versions
 
 if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import nn
 
     from resanalysis.checkpoint import ModelInfo
     from resanalysis.datasets import Dataset
@@ -28,7 +29,9 @@ class Subject:
     Attributes
     ----------
     network : the unraveled view.
+    module : the model itself.
     data : ``None`` where a command needs none.
+    example : the batch the model was captured with.
     model, source : the model and the data as the user named them.
     model_sha256, data_sha256 : of their contents.
     device : where experiments run.
@@ -36,7 +39,9 @@ class Subject:
     """
 
     network: ResidualNetwork
+    module: nn.Module
     data: Dataset | None
+    example: Inputs
     model: str
     source: str | None = None
     model_sha256: str | None = None
@@ -54,6 +59,14 @@ class Subject:
         if self.data is None:
             raise ValueError(f"nothing to measure {self.model} on: name some data with --data")
         return self.data
+
+    @property
+    def gradients_at(self) -> Literal["input", "first-unit"]:
+        """Where gradients can be taken: token numbers have none, the stream after them has."""
+        from torch import Tensor
+
+        floats = isinstance(self.example, Tensor) and self.example.is_floating_point()
+        return "input" if floats else "first-unit"
 
     def view(self) -> dict[str, Any]:
         """The unraveled view in brief."""
@@ -96,27 +109,29 @@ def load_subject(
     ValueError : if there is no such device, if labels and outputs do not match, or if without data
         there is no way to know what the model's input looks like.
     """
-    from resanalysis.checkpoint import load
-    from resanalysis.datasets import dataset
+    from resanalysis.checkpoint import check_fit, load
     from resanalysis.unravel import unravel
 
-    device = _device(device)
+    device = device_named(device)
     started = time.perf_counter()
     loaded = load(model, arch=arch, trust_pickle=trust_pickle, submodule=submodule)
     info = cast("ModelInfo | None", getattr(loaded, "resanalysis", None))
     data: Dataset | None = None
     if source is not None:
-        if info is not None and info.preprocessing is not None and not (normalize or mean or std):
-            mean, std = info.preprocessing.mean, info.preprocessing.std
-        data = dataset(source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed)
+        data = data_for(
+            info, source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed
+        )
     loaded_at = time.perf_counter()
     example = _example(model, data, info, input_shape)
+    check_fit(loaded, example, info, model, source or "--input-shape")
     network = unravel(loaded, example, group=group, plain=plain, name=model)
     if data is not None and data.labels is not None:
         _check_labels(network, data, example, f"{model} on {source}")
     return Subject(
         network=network,
+        module=loaded,
         data=data,
+        example=example,
         model=model,
         source=source,
         model_sha256=None if info is None else info.sha256,
@@ -129,7 +144,31 @@ def load_subject(
     )
 
 
-def _device(name: str | None) -> str:
+def data_for(
+    info: ModelInfo | None,
+    source: str,
+    *,
+    normalize: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Data for a model: normalised as its checkpoint records, unless the user says otherwise."""
+    from resanalysis.datasets import dataset
+
+    if info is not None and info.preprocessing is not None and not (normalize or mean or std):
+        mean, std = info.preprocessing.mean, info.preprocessing.std
+    return dataset(source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed)
+
+
+def device_named(name: str | None) -> str:
+    """The device of that name; a GPU, if there is one, where none is named.
+
+    Raises
+    ------
+    ValueError : if there is no such device.
+    """
     import torch
 
     if name is None:
@@ -175,6 +214,26 @@ def _example(
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 
 
+class Measured(Protocol):
+    """What the manifest records of the thing measured: a ``Subject``, or several models."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def data(self) -> Dataset | None: ...
+    @property
+    def model_sha256(self) -> str | None: ...
+    @property
+    def data_sha256(self) -> str | None: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
+    def view(self) -> dict[str, Any]: ...
+
+
 def measure(
     run: Run,
     experiment: Callable[[PartialStore], pd.DataFrame],
@@ -182,7 +241,8 @@ def measure(
     *,
     options: Mapping[str, Any],
     seed: int | None = None,
-    subject: Subject | None = None,
+    subject: Measured | None = None,
+    beside: Mapping[str, pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Compute one table, write it with its figure, and record both in the manifest.
 
@@ -191,6 +251,7 @@ def measure(
     run : the open run folder; its command is the stem of the files.
     experiment : called with the store of partial results.
     options : what decides the numbers beside model, data and seed.
+    beside : further tables by stem that the experiment fills in; they are written too.
     """
     fingerprint: dict[str, Any] = {"command": run.command, "options": options, "seed": seed}
     fingerprint["versions"] = {
@@ -205,6 +266,8 @@ def measure(
     frame = experiment(run.store(fingerprint))
     measured = time.perf_counter()
     run.write_table(run.command, frame)
+    for stem, table in (beside or {}).items():
+        run.write_table(stem, table)
     run.write_figure(run.command, draw(frame))
     timings = {"measure": measured - started, "write": time.perf_counter() - measured}
     if subject is None:

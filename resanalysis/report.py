@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, filterwarnings
 
 import pandas as pd
 
@@ -26,6 +27,9 @@ TITLES = {
     "lesion_many": "Many units deleted together",
     "reorder": "Units in another order",
     "paths": "How long the paths are",
+    "gradients": "Which path lengths carry the gradient",
+    "response": "How strongly each layer responds",
+    "stream": "What each unit adds to the stream",
 }
 """The sections of the page, in order; a folder that lacks some gets a page without them."""
 
@@ -40,7 +44,18 @@ READING = {
     "reorder": "Test error against Kendall's tau between the new order and the trained one, taken "
     "over all units, also those that cannot move.",
     "paths": "Number of paths by the number of units whose branch they take; counted exactly.",
+    "gradients": "Norm of the gradient by path length: of single paths, 32 drawn at each length, and of the "
+    "exact sum over all paths of a length; bands are 95 % intervals.",
+    "response": "Standard deviation of each layer's response after batch norm, before the nonlinearity "
+    "or addition; bands are 95 % bootstrap intervals over images.",
+    "stream": "Norms and angles of branch and skip, influence (1 − cosine of the stream before and after a "
+    "unit), angle of the branch with the negative gradient, the model's own head after each unit of the last "
+    "stage, angles over spans, and the rank correlation of each measure with the damage of a lesion. "
+    "Bars are 95 % intervals.",
 }
+
+GRADIENT_IMAGES = 32
+"""Images for the gradient by path length: it costs hundreds of backward passes an image."""
 
 TRANSITIONS = {
     "lesion": "transitions are deleted too, and marked",
@@ -76,18 +91,35 @@ def measure_all(
     dict : the table of each experiment by its stem, in the order of the page.
     """
     from resanalysis import figures
+    from resanalysis.experiments.gradients import gradients
     from resanalysis.experiments.inspect import inspect
     from resanalysis.experiments.lesion import lesion
     from resanalysis.experiments.lesion_many import lesion_many
     from resanalysis.experiments.paths import paths
     from resanalysis.experiments.reorder import reorder
+    from resanalysis.experiments.response import response, usual_kind
+    from resanalysis.experiments.stream_page import stream_page
 
     network, data = subject.network, subject.examples()
     shared: dict[str, Any] = {"seed": seed, **running}
     sizes = tuple(k for k in remove if k <= len(network))
     many: dict[str, Any] = {"removed": sizes, "draws": draws, "transitions": "both"}
+    kinds: dict[str, Any] = {"kinds": usual_kind(subject.module)}
+    by_length: dict[str, Any] = {
+        "method": ("exact", "sampled"),
+        "samples": 32,
+        "images": GRADIENT_IMAGES,
+        "at": subject.gradients_at,
+    }
+    tables: dict[str, pd.DataFrame] = {}
+    beside: dict[str, pd.DataFrame] = {}
+
+    def stream(store: PartialStore) -> pd.DataFrame:
+        beside.update(stream_page(network, data, lesion=tables["lesion"], store=store, **shared))
+        return beside.pop("stream")
+
     plans: list[tuple[str, Experiment, Callable[[pd.DataFrame], Figure], dict[str, Any]]] = [
-        ("inspect", lambda _: inspect(network), figures.inspect, {}),
+        ("inspect", lambda _: inspect(network, subject.example), figures.inspect, {}),
         ("lesion", lambda s: lesion(network, data, store=s, **shared), figures.lesion, {}),
         (
             "lesion_many",
@@ -102,12 +134,36 @@ def measure_all(
             {"draws": orders},
         ),
         ("paths", lambda _: paths(network), figures.paths, {}),
+        (
+            "response",
+            lambda s: response({network.name: subject.module}, data, store=s, **kinds, **shared),
+            figures.response,
+            kinds,
+        ),
+        (
+            "stream",
+            stream,
+            lambda frame: figures.stream(
+                frame, spans=beside.get("stream_spans"), damage=beside.get("stream_damage")
+            ),
+            {},
+        ),
     ]
-    tables: dict[str, pd.DataFrame] = {}
+    if data.labels is not None and any(unit.skip_kind != "none" for unit in network.units):
+        plans.append(
+            (
+                "gradients",
+                lambda s: gradients(network, data, store=s, **by_length, **shared),
+                figures.gradients,
+                by_length,
+            )
+        )
     for stem, experiment, draw, options in plans:
-        with Run(out, stem, fresh=fresh) as run:
+        with Run(out, stem, fresh=fresh) as run, catch_warnings():
+            filterwarnings("ignore", "the interval of mean_norm")  # the figure shows it
+            beside.clear()
             tables[stem] = measure(
-                run, experiment, draw, options=options, seed=seed, subject=subject
+                run, experiment, draw, options=options, seed=seed, subject=subject, beside=beside
             )
     return tables
 
@@ -171,12 +227,14 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
     options: Mapping[str, Any] = entry.get("options") or {}
     facts: Mapping[str, Any] = entry.get("facts") or {}
     parts = [
-        f"N = {entry.get('n')} examples of {options.get('data')}",
+        f"N = {facts.get('n', entry.get('n'))} examples of {options.get('data')}",
         str(facts.get("subset") or ""),
         "batch norm with its stored statistics (eval mode), weights untouched",
         TRANSITIONS.get(str(facts.get("transitions", stem)), ""),
         "the skip is cut here and the branch kept" if options.get("part") == "skip" else "",
     ]
+    if "kinds" in options:
+        parts.append(f"layers of the kind {options['kinds']}")
     if "draws" in options:
         parts.append(
             f"{options['draws']} random {'draws per k' if 'removed' in options else 'orders'}"

@@ -13,14 +13,14 @@ PACKAGE = Path(__file__).parent.parent / "resanalysis"
 STEPS = (
     ("progress", "results", "statistics", "models", "training", "bundled"),
     ("network",),
-    ("route", "path", "path_length", "fast", "scores"),
+    ("route", "rearrangement", "path", "path_length", "fast", "scores", "stream_measures"),
     ("checkpoint", "datasets"),
     ("unravel",),
     ("evaluate",),
     ("experiments",),
     ("figures",),
     ("headlines", "pipeline", "train"),
-    ("report",),
+    ("report", "several", "study"),
     ("cli", "__main__", "__init__"),
 )
 STEP = {name: number for number, names in enumerate(STEPS) for name in names}

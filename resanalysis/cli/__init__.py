@@ -16,8 +16,12 @@ from resanalysis.cli.gradients import gradients
 from resanalysis.cli.inspect import inspect
 from resanalysis.cli.lesion import lesion
 from resanalysis.cli.paths import paths
+from resanalysis.cli.rearrange import rearrange
 from resanalysis.cli.reorder import reorder
 from resanalysis.cli.report import report
+from resanalysis.cli.response import response
+from resanalysis.cli.stream import stream
+from resanalysis.cli.study import list_, run
 from resanalysis.cli.train import train
 
 app = typer.Typer(
@@ -53,6 +57,12 @@ command(
 command(
     app,
     panel=EXPERIMENT,
+    example="resanalysis rearrange model.pt --data test.npz\n"
+    "resanalysis rearrange hf:gpt2 --data tokens:test.npz --group layer --kinds skip,shuffle,parallel",
+)(rearrange)
+command(
+    app,
+    panel=EXPERIMENT,
     example="resanalysis paths --depth 110\nresanalysis paths model.pt --data test.npz",
 )(paths)
 command(
@@ -63,6 +73,18 @@ command(
 )(gradients)
 command(
     app,
+    panel=EXPERIMENT,
+    example="resanalysis response model.pt --data test.npz\n"
+    "resanalysis response plain=plain56.th residual=resnet56.th --data test.npz --normalize cifar10",
+)(response)
+command(
+    app,
+    panel=EXPERIMENT,
+    example="resanalysis stream model.pt --data test.npz\n"
+    "resanalysis stream hf:gpt2 --data tokens:test.npz --group layer --no-damage",
+)(stream)
+command(
+    app,
     panel=WHOLE,
     example="resanalysis train --arch resnet56 --data fashion-mnist:data --out trained",
 )(train)
@@ -71,6 +93,21 @@ command(
     panel=WHOLE,
     example="resanalysis report model.pt --data test.npz --out report",
 )(report)
+
+study = typer.Typer(
+    help="The papers in studies/, run on your own files.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(study, name="study", rich_help_panel=WHOLE)
+command(study, panel="Commands", example="resanalysis study list")(list_)
+command(
+    study,
+    panel="Commands",
+    example="resanalysis study run he2015 --set resnet20=r20.th --set resnet56=r56.th "
+    "--set data=test.npz --set published=fig7.csv",
+)(run)
 
 
 def _version(wanted: bool) -> None:

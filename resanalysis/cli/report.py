@@ -26,8 +26,9 @@ def report(
 ) -> None:
     """Run every experiment on one model and put tables, figures and captions on one page.
 
-    Writes the files of inspect, lesion, lesion --remove, reorder and paths, and report.html, which
-    needs no other file. Interrupted, it goes on where it stopped.
+    Writes the files of inspect, lesion, lesion --remove, reorder, paths, gradients (on 32 images),
+    response and stream, and report.html, which needs no other file. Interrupted, it goes on where it
+    stopped.
     """
     removed = whole_numbers(remove, "--remove")
 

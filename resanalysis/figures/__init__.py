@@ -5,7 +5,10 @@ from resanalysis.figures.inspect import inspect
 from resanalysis.figures.lesion import lesion
 from resanalysis.figures.lesion_many import lesion_many
 from resanalysis.figures.paths import paths, paths_remaining
+from resanalysis.figures.rearrange import rearrange
 from resanalysis.figures.reorder import reorder
+from resanalysis.figures.response import response
+from resanalysis.figures.stream import stream
 from resanalysis.figures.unit_share import unit_share
 
 __all__ = [
@@ -15,6 +18,9 @@ __all__ = [
     "lesion_many",
     "paths",
     "paths_remaining",
+    "rearrange",
     "reorder",
+    "response",
+    "stream",
     "unit_share",
 ]

@@ -31,6 +31,8 @@ CONTRACT = {
     "gradients": "length,count,mean_norm,mean_norm_low,mean_norm_high,rms_norm,total_upper,sum_norm,"
     "signed_share",
     "inspect": "unit,name,stage,transition,skip,join,in_shape,out_shape,parameters",
+    "response": "model,layer,name,kind,std,std_low,std_high,rank",
+    "stream": "unit,name,branch_norm,skip_norm,ratio,cosine,influence",
 }
 MANY = ["--remove", "1..3", "--draws", "4"]
 
@@ -82,6 +84,8 @@ def commands(model: Path, data: Path) -> dict[str, list[object]]:
         "paths": ["paths", "--depth", 110],
         "gradients": ["gradients", model, *on_data, "--samples", 4, "--repetitions", 2],
         "inspect": ["inspect", model, *on_data],
+        "response": ["response", model, *on_data],
+        "stream": ["stream", model, *on_data],
     }
 
 
@@ -96,12 +100,18 @@ def test_a_command_writes_what_the_contract_says(
     assert (tmp_path / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
     entry = json.loads((tmp_path / "manifest.json").read_text())[stem]
-    assert entry["files"] == [f"{stem}.csv", f"{stem}.pdf", f"{stem}.png"]
+    beside = ["stream_spans.csv", "stream_damage.csv"] if stem == "stream" else []
+    assert entry["files"] == [f"{stem}.csv", *beside, f"{stem}.pdf", f"{stem}.png"]
+    assert all((tmp_path / name).is_file() for name in entry["files"])
     assert {"options", "seed", "versions", "n", "timings", "view"} <= set(entry)
     if stem != "paths":
         assert entry["n"] == 24
-        assert entry["view"]["units"] == 6
-        assert entry["view"]["transitions"] == [2, 4]
+        if stem == "response":
+            weights = CifarResNet(14, classes=10).parameters()
+            assert entry["view"]["tiny"]["parameters"] == sum(w.numel() for w in weights)
+        else:
+            assert entry["view"]["units"] == 6
+            assert entry["view"]["transitions"] == [2, 4]
         assert len(entry["model_sha256"]) == len(entry["data_sha256"]) == 64
     assert f"{stem}.csv" in result.stdout.replace("\n", "")
     assert not (tmp_path / ".partial").exists()
@@ -216,7 +226,7 @@ def test_report_is_one_page(model: Path, data: Path, tmp_path: Path) -> None:
     words = ["report", model, "--data", data, "--normalize", "none"]
     succeed(*words, "--remove", "1..9", "--draws", 3, "--orders", 4, "--seed", 5, out=tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 8
     assert 'src="http' not in page
     assert "N = 24 examples of" in page
     assert "batch norm with its stored statistics (eval mode)" in page
@@ -346,3 +356,51 @@ def test_errors_of_our_checks(model: Path, data: Path, tmp_path: Path) -> None:
 
 def test_version() -> None:
     assert succeed("--version").stdout.startswith("resanalysis 0.")
+
+
+def test_response_of_several_models_and_published_curves(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    curves = tmp_path / "curves.csv"
+    curves.write_text(
+        "net,order,layer_index,std\n" + "".join(f"ResNet-14,orig,{k},1\n" for k in range(1, 14))
+    )
+    words = [
+        "response",
+        f"resnet14={model}",
+        f"other={model}",
+        "--data",
+        data,
+        "--normalize",
+        "none",
+    ]
+    result = succeed(*words, "--kinds", "3x3,linear", "--published", curves, out=tmp_path)
+    rows = rows_of(tmp_path / "response.csv")
+    assert [row["model"] for row in rows] == ["resnet14"] * 14 + ["other"] * 14
+    (distance,) = rows_of(tmp_path / "response_distance.csv")
+    assert (distance["model"], distance["net"], distance["layers"]) == (
+        "resnet14",
+        "ResNet-14",
+        "13",
+    )
+    assert "resnet14 against ResNet-14" in result.stdout
+    twice = run("response", model, model, "--data", data, "--normalize", "none", out=tmp_path)
+    assert twice.exit_code == 1
+    assert "two models are called 'tiny'" in twice.output
+    none = run(
+        "response", model, "--kinds", "7x7", "--data", data, "--normalize", "none", out=tmp_path
+    )
+    assert none.exit_code == 1
+    assert "tiny has no 7x7 layers; it has 13 3x3, 1 linear" in none.output
+
+
+def test_stream_writes_the_lesion_it_compares_with(model: Path, data: Path, tmp_path: Path) -> None:
+    words = ["stream", model, "--data", data, "--normalize", "none"]
+    succeed(*words, out=tmp_path)
+    assert len(rows_of(tmp_path / "lesion.csv")) == 7
+    found = rows_of(tmp_path / "stream_damage.csv")
+    assert {row["method"] for row in found} == {"kendall", "spearman"}
+    succeed(*words, "--no-damage", out=tmp_path / "b")
+    assert not (tmp_path / "b" / "lesion.csv").exists()
+    assert not (tmp_path / "b" / "stream_damage.csv").exists()
+    assert (tmp_path / "b" / "stream_spans.csv").exists()
