@@ -200,7 +200,38 @@ def test_tokens(tmp_path: Path) -> None:
             {"images": IMAGES, "labels": LABELS - 1},
             r"labels run from -1 to 2, allowed are 0 and up",
         ),
-        ({"images": IMAGES, "labels": LABELS / 1}, r"labels must be integers, found float64"),
+        (
+            {"images": IMAGES, "labels": LABELS / 1},
+            r"labels must be integers from 0, found float64",
+        ),
+        ({"images": IMAGES, "labels": LABELS > 1}, r"labels must be integers from 0, found bool"),
+        ({"images": IMAGES, "labels": np.array(["a"] * 20)}, r"be integers from 0, found text"),
+        ({"images": IMAGES, "labels": LABELS[:, None]}, r"labels of shape \(20, 1\); there is one"),
+        (
+            {"images": IMAGES, "labels": np.full(20, 2**64 - 1, np.uint64)},
+            r"labels run up to 18446744073709551615, which is no class",
+        ),
+        (
+            {"images": np.full((20, 3, 8, 8), np.nan), "labels": LABELS},
+            r"images must be uint8 \(0 to 255\), found float64; scale them back",
+        ),
+        ({"images": IMAGES.astype(int), "labels": LABELS}, r"must be uint8 .* found int64"),
+        ({"images": np.uint8(3), "labels": LABELS}, r"or N×H×W, found one number"),
+        ({"images": IMAGES[:, 0, 0], "labels": LABELS}, r"or N×H×W, found 20×8"),
+        ({"images": IMAGES[..., None], "labels": LABELS}, r"or N×H×W, found 20×3×8×8×1"),
+        ({"images": IMAGES[:, :, :0], "labels": LABELS}, r"no images: the array has the shape"),
+        (
+            {"images": np.array([IMAGES[0], None], dtype=object), "labels": LABELS},
+            r"d.npz: its array images is a pickle of Python objects, which could run code; it was not",
+        ),
+        (
+            {"images": IMAGES, "labels": np.array([None] * 20)},
+            r"d.npz: its array labels is a pickle of Python objects",
+        ),
+        (
+            {"images": IMAGES, "labels": LABELS, "classes": np.array("abc")},
+            r"classes must be a list of names, found shape \(\)",
+        ),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"there are no images"),
         ({"images": IMAGES[:, :2], "labels": LABELS}, r"1 or 3 channels, or N×H×W, found 20×2×8×8"),
         (
@@ -225,8 +256,169 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         dataset(tmp_path / "bad.npz", normalize="none")
     with pytest.raises(DataError, match=r"no data bundled:x ships; there are fashion-mnist-test"):
         dataset("bundled:x")
-    with pytest.raises(DataError, match=r"there is no folder"):
+    with pytest.raises(DataError, match=r"the folder .*absent is not there"):
         dataset(f"folder:{tmp_path / 'absent'}", normalize="none")
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("damage", ["empty", "half", "flipped"])
+def test_damaged_npz_files(tmp_path: Path, damage: str, compressed: bool) -> None:
+    path = tmp_path / "d.npz"
+    (np.savez_compressed if compressed else np.savez)(path, images=IMAGES, labels=LABELS)
+    whole = bytearray(path.read_bytes())
+    whole[300] ^= 255
+    content = {"empty": b"", "half": bytes(whole[: len(whole) // 2]), "flipped": bytes(whole)}
+    path.write_bytes(content[damage])
+    with pytest.raises(
+        DataError, match=r"d.npz is no readable .npz file: .+; write it with numpy.savez"
+    ):
+        dataset(path, normalize="none")
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    evil = Malicious(tmp_path / "ran")
+    (tmp_path / "p.npz").write_bytes(pickle.dumps(evil))
+    np.savez(tmp_path / "o.npz", images=IMAGES, labels=np.array([evil] * 20, dtype=object))
+    for name, message in (
+        (
+            "p",
+            "no readable .npz file: it is no zip archive of arrays, and a pickle is not read; write",
+        ),
+        (
+            "o",
+            "its array labels is a pickle of Python objects, which could run code; it was not read",
+        ),
+    ):
+        with pytest.raises(DataError, match=rf"{name}.npz.*{message}"):
+            dataset(tmp_path / f"{name}.npz", normalize="none")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_things_given_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"is a folder; one with a folder of images per class is folder:"
+    ):
+        dataset(tmp_path, normalize="none")
+    np.save(tmp_path / "a.npy", IMAGES)
+    with pytest.raises(
+        DataError, match=r"a.npy is one array \(.npy\); images and labels go into one"
+    ):
+        dataset(tmp_path / "a.npy", normalize="none")
+    with pytest.raises(DataError, match=r"the folder .*a.npy is a file, not a folder"):
+        dataset(f"folder:{tmp_path / 'a.npy'}", normalize="none")
+    with pytest.raises(DataError, match=r"there is no part 'dev'; there are train and test"):
+        dataset(tmp_path / "a.npy", split="dev", normalize="none")  # type: ignore[arg-type]
+
+
+def test_a_recorded_normalisation_that_is_none(tmp_path: Path) -> None:
+    for mean in (np.array(0.5), np.ones((3, 1)), np.array(["a"])):
+        np.savez(tmp_path / "d.npz", images=IMAGES, labels=LABELS, mean=mean, std=np.ones(3))
+        with pytest.raises(
+            DataError, match=r"the mean to normalise with must be a list of numbers"
+        ):
+            dataset(tmp_path / "d.npz")
+
+
+def test_folders_without_images(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"holds no images in folders .* it has 0 folders, and images"
+    ):
+        dataset(f"folder:{tmp_path}", normalize="none")
+    (tmp_path / "cat" / "folder.png").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"it has 1 folders, and images are files that end in .bmp"):
+        dataset(f"folder:{tmp_path}", normalize="none")
+    picture = tmp_path / "cat" / "half.png"
+    Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(picture)
+    picture.write_bytes(picture.read_bytes()[:100])
+    data = dataset(f"folder:{tmp_path}", normalize="none")
+    with pytest.raises(
+        DataError, match=r"half.png is no readable image: .*; remove it or save it again"
+    ):
+        data.batch(0, 1)
+    picture.unlink()
+    with pytest.raises(DataError, match=r"half.png cannot be read: no such file"):
+        _ = data.sha256
+
+
+def idx(folder: Path, name: str, shape: tuple[int, ...], content: bytes) -> None:
+    header = b"\0\0\x08" + bytes([len(shape)]) + np.array(shape, ">i4").tobytes()
+    (folder / name).write_bytes(header + content)
+
+
+def test_damaged_idx_files(tmp_path: Path) -> None:
+    images, labels = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+    idx(tmp_path, labels, (2,), bytes(2))
+    for shape, content, message in (
+        ((0, 28, 28), b"", r"ubyte is empty: its shape is \(0, 28, 28\)"),
+        ((-1, -1, 5), bytes(5), r"ubyte is empty: its shape is \(-1, -1, 5\)"),
+        ((3, 2, 2), bytes(11), r"ubyte is truncated: 11 bytes of 12"),
+        ((3, 2, 2), bytes(12), r"3 images but labels of shape \(2,\)"),
+    ):
+        idx(tmp_path, images, shape, content)
+        with pytest.raises(DataError, match=message):
+            dataset(f"mnist:{tmp_path}", normalize="none")
+    (tmp_path / images).write_bytes(b"\0\0\x08\x03\0")
+    with pytest.raises(DataError, match=r"is no idx file of 3 dimensions"):
+        dataset(f"mnist:{tmp_path}", normalize="none")
+
+
+def test_damaged_cifar_batches(tmp_path: Path) -> None:
+    good = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [1, 2]}
+    for content, message in (
+        ([1, 2], r"is no CIFAR-10 batch: it holds a list, not a dict"),
+        ({b"x": 1}, r"is no CIFAR-10 batch: it has no b'data'"),
+        (
+            good | {b"labels": [1]},
+            r"2 images but labels of shape \(1,\); there is one label per image",
+        ),
+        (good | {b"labels": [1, 50]}, r"labels run from 1 to 50, allowed are 0 to 9"),
+    ):
+        (tmp_path / "test_batch").write_bytes(pickle.dumps(content, protocol=2))
+        with pytest.raises(DataError, match=message):
+            dataset(f"cifar10:{tmp_path}", normalize="none")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"input_ids": np.ones((4, 5))}, r"input_ids must be integers \(N, T\), found float64 \(4, 5\)"),
+        ({"input_ids": -np.ones((4, 5), int)}, r"input_ids run from -1 to -1; token ids start at 0"),
+        ({"attention_mask": np.ones((4, 4))}, r"attention_mask has shape \(4, 4\), input_ids \(4, 5\)"),
+        ({"attention_mask": np.full((4, 5), 0.5)}, r"attention_mask must hold 0 and 1, found float64"),
+        ({"attention_mask": np.full((4, 5), "a")}, r"attention_mask must hold 0 and 1, found <U1"),
+        ({"attention_mask": np.eye(4, 5) * 0}, r"4 of 4 sequences are masked as a whole, first 0; leave"),
+    ],
+)  # fmt: skip
+def test_what_can_be_wrong_with_tokens(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    np.savez(tmp_path / "t.npz", **{"input_ids": np.ones((4, 5), int), **arrays})
+    with pytest.raises(DataError, match=message):
+        dataset(f"tokens:{tmp_path / 't.npz'}")
+
+
+def test_a_subset_of_unlabelled_data_is_random() -> None:
+    data = image_dataset(IMAGES, None, mean=[0.0], std=[1.0])
+    part = data.limited(8, seed=3)
+    assert part.subset == "random subset of 8 from 20, seed 3"
+    assert part.labels is None
+    assert (np.diff(part.indices) > 0).all()
+    assert np.array_equal(part.indices, data.limited(8, seed=3).indices)
+    assert not np.array_equal(part.indices, data.limited(8, seed=4).indices)
+    for n, seed, message in (
+        (0, 0, "a subset of 0 examples is empty"),
+        (2, -1, "a seed is 0 or more"),
+    ):
+        with pytest.raises(DataError, match=message):
+            data.limited(n, seed)
+
+
+def test_arrays_that_are_no_numpy_arrays() -> None:
+    for images in (IMAGES.tolist(), torch.from_numpy(IMAGES).float()):
+        with pytest.raises(DataError, match=r"array: images must be uint8 \(0 to 255\), found"):
+            image_dataset(images, LABELS, mean=[0.0], std=[1.0])  # type: ignore[arg-type]
+    data = image_dataset(torch.from_numpy(IMAGES), LABELS, mean=[0.0], std=[1.0])  # type: ignore[arg-type]
+    assert np.array_equal(pixels(data.batch(0, 20)[0]), IMAGES)
 
 
 def test_the_bundled_images_are_balanced() -> None:

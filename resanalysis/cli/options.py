@@ -104,7 +104,7 @@ class Source:
         bool,
         typer.Option(
             "--trust-pickle",
-            help="Load a pickled module. This runs code from the file: only for files you trust.",
+            help="Load a pickled module, or a .pt2 that is refused. Runs code of the file: only if trusted.",
             rich_help_panel="Model",
         ),
     ] = False
@@ -139,7 +139,7 @@ class Source:
         typer.Option(
             min=1,
             metavar="N",
-            help="Use a seeded subset of N examples, balanced over the classes.",
+            help="Use a seeded subset of N examples, the classes in their proportions.",
             rich_help_panel="Data",
         ),
     ] = None

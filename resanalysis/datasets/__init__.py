@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.formats import (
@@ -56,7 +57,7 @@ def dataset(
         or ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one).
     normalize : ``imagenet``, ``cifar10``, ``fashion-mnist`` or ``none`` (pixels in [0, 1]).
     mean, std : per channel, instead of ``normalize``.
-    limit : keep a seeded stratified subset of this many examples.
+    limit : keep a seeded subset of this many examples, the classes in their proportions.
     split : of the data sets that have a training and a test part.
     image_size : of ``folder:`` images: the middle square after resizing.
 
@@ -66,6 +67,10 @@ def dataset(
     """
     text = str(spec)
     scheme, _, place = text.partition(":")
+    if split not in ("train", "test"):
+        raise DataError(f"{text}: there is no part {split!r}; there are train and test")
+    if image_size < 1:
+        raise DataError(f"{text}: images of {image_size} pixels are empty")
     if scheme == "tokens" and place:
         found = _tokens(Path(place), text)
         return found if limit is None else found.limited(limit, seed)
@@ -86,12 +91,18 @@ def dataset(
         arrays = read_npz(path, ("images", "labels"))
         images = channels_first(arrays["images"], text)
         source, channels, labels = ArraySource(images), images.shape[1], arrays["labels"]
-        classes = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else None
+        classes = _class_names(arrays["classes"], text) if "classes" in arrays else None
         if "mean" in arrays and "std" in arrays:
             recorded = arrays["mean"].tolist(), arrays["std"].tolist()
     chosen = _normalisation(text, normalize, mean, std, recorded)
     found = assembled(text, source, channels, labels, *chosen, classes)
     return found if limit is None else found.limited(limit, seed)
+
+
+def _class_names(names: NDArray[Any], where: str) -> tuple[str, ...]:
+    if names.ndim != 1:
+        raise DataError(f"{where}: classes must be a list of names, found shape {names.shape}")
+    return tuple(str(name) for name in names)
 
 
 def _normalisation(
@@ -140,13 +151,30 @@ def _tokens(path: Path, name: str) -> Dataset:
         raise DataError(
             f"{name}: input_ids must be integers (N, T), found {tokens.dtype} {tokens.shape}"
         )
-    mask = arrays.get("attention_mask")
-    if mask is not None and mask.shape != tokens.shape:
-        raise DataError(f"{name}: attention_mask has shape {mask.shape}, input_ids {tokens.shape}")
+    lowest, highest = int(tokens.min()), int(tokens.max())
+    if lowest < 0 or highest > np.iinfo(np.int64).max:
+        raise DataError(f"{name}: input_ids run from {lowest} to {highest}; token ids start at 0")
     return Dataset(
         name=name,
         source=ArraySource(tokens.astype(np.int64)),
         labels=None,
         indices=np.arange(len(tokens)),
-        mask=None if mask is None else mask.astype(np.int64),
+        mask=_mask(arrays.get("attention_mask"), tokens.shape, name),
     )
+
+
+def _mask(mask: NDArray[Any] | None, shape: tuple[int, ...], name: str) -> NDArray[np.int64] | None:
+    """The attention mask as int64 (N, T), 1 where there is a token."""
+    if mask is None:
+        return None
+    if mask.shape != shape:
+        raise DataError(f"{name}: attention_mask has shape {mask.shape}, input_ids {shape}")
+    if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
+        raise DataError(f"{name}: attention_mask must hold 0 and 1, found {mask.dtype}")
+    empty = np.flatnonzero(~mask.astype(bool).any(axis=1))
+    if len(empty):
+        raise DataError(
+            f"{name}: {len(empty)} of {len(mask)} sequences are masked as a whole, first {empty[0]}; "
+            "leave them out"
+        )
+    return mask.astype(np.int64)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import pickle
-import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,50 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 def read_npz(path: Path, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz`` file; ``wanted`` must be among them."""
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder; one with a folder of images per class is folder:{path}"
+        )
     if not path.is_file():
         raise DataError(f"there is no file {path}")
+    arrays: dict[str, NDArray[Any]] = {}
+    name = ""
     try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is no readable .npz file: {error}") from None
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise DataError(
+                f"{path} is one array (.npy); images and labels go into one file with "
+                "numpy.savez(FILE, images=…, labels=…)"
+            )
+        with content:
+            for name in content.files:
+                arrays[name] = content[name]
+    except DataError:
+        raise
+    except Exception as error:
+        if "allow_pickle" in str(error) and name:
+            raise DataError(
+                f"{path}: its array {name} is a pickle of Python objects, which could run code; it was "
+                "not read. Save numbers with numpy.savez"
+            ) from None
+        if "allow_pickle" in str(error):
+            error = ValueError("it is no zip archive of arrays, and a pickle is not read")
+        raise DataError(
+            f"{path} is no readable .npz file: {_reason(error)}; write it with numpy.savez"
+        ) from None
     missing = [name for name in wanted if name not in arrays]
     if missing:
         raise DataError(
             f"{path} has no array {' or '.join(missing)}; it has {', '.join(arrays) or 'none'}"
         )
     return arrays
+
+
+def _reason(error: Exception) -> str:
+    """Without the path that Python puts into it a second time."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
 
 
 def read_cifar(folder: Path, classes: int, split: str) -> Arrays:
@@ -72,7 +104,10 @@ def read_cifar(folder: Path, classes: int, split: str) -> Arrays:
 
 def _cifar_binary(path: Path, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     header = 1 if classes == 10 else 2
-    content = np.fromfile(path, dtype=np.uint8)
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from None
     if len(content) == 0 or len(content) % (header + 3072):
         raise DataError(f"{path} is truncated: {len(content)} bytes is no number of records")
     rows = content.reshape(-1, header + 3072)
@@ -101,10 +136,14 @@ class _PlainUnpickler(pickle.Unpickler):
 def _cifar_python(path: Path, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         content = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}, not a dict")
         images = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         labels = np.asarray(content[b"labels" if classes == 10 else b"fine_labels"], dtype=np.int64)
+    except KeyError as error:
+        raise DataError(f"{path} is no CIFAR-{classes} batch: it has no {error}") from None
     except Exception as error:
-        raise DataError(f"{path} is no CIFAR-{classes} batch: {error}") from None
+        raise DataError(f"{path} is no CIFAR-{classes} batch: {_reason(error)}") from None
     return images, labels
 
 
@@ -124,32 +163,42 @@ def _idx(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
         raise DataError(f"{folder} holds no {name} and no {name}.gz")
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} is damaged: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {_reason(error)}") from None
     header = 4 + 4 * dimensions
     magic = bytes([0, 0, 8, dimensions])
-    if content[:4] != magic:
+    if content[:4] != magic or len(content) < header:
         raise DataError(f"{path} is no idx file of {dimensions} dimensions")
     shape = tuple(np.frombuffer(content, ">i4", dimensions, 4).tolist())
-    if len(content) - header != int(np.prod(shape)):
-        raise DataError(f"{path} is truncated: {len(content) - header} bytes of {np.prod(shape)}")
+    if min(shape) < 1:
+        raise DataError(f"{path} is empty: its shape is {shape}")
+    if len(content) - header != math.prod(shape):
+        raise DataError(f"{path} is truncated: {len(content) - header} bytes of {math.prod(shape)}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def list_folder(folder: Path) -> tuple[tuple[Path, ...], NDArray[np.int64], tuple[str, ...]]:
     """Image files in one folder per class, the classes in alphabetical order."""
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        kind = "is a file, not a folder" if folder.exists() else "is not there"
+        raise DataError(f"the folder {folder} {kind}")
+    try:
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {_reason(error)}") from None
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(
+            path
+            for path in (folder / name).rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
         paths += found
         labels += [label] * len(found)
     if not paths:
         raise DataError(
-            f"{folder} holds no images in folders named for their classes; it has "
-            f"{len(classes)} folders"
+            f"{folder} holds no images in folders named for their classes; it has {len(classes)} "
+            f"folders, and images are files that end in {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return tuple(paths), np.asarray(labels, dtype=np.int64), tuple(classes)

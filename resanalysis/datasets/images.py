@@ -77,16 +77,28 @@ class FileSource:
                 left = (resized.width - self.image_size) // 2
                 top = (resized.height - self.image_size) // 2
                 fitted = resized.crop((left, top, left + self.image_size, top + self.image_size))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is no readable image: {error}") from None
+        except Exception as error:  # Pillow's plugins raise what they like on a damaged file
+            raise DataError(
+                f"{path} is no readable image: {_without(path, error)}; remove it or save it again"
+            ) from None
         return np.asarray(fitted, dtype=np.uint8).transpose(2, 0, 1)
 
     def digest(self) -> str:
         state = hashlib.sha256(str(self.image_size).encode())
         for path in self.paths:
             state.update(path.parent.name.encode() + path.name.encode())
-            state.update(hashlib.sha256(path.read_bytes()).digest())
+            try:
+                state.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                raise DataError(f"{path} cannot be read: {_without(path, error)}") from None
         return state.hexdigest()
+
+
+def _without(path: Path, error: Exception) -> str:
+    """What an error says, without the path, which the message begins with."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return (str(error) or type(error).__name__).replace(f" '{path}'", "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,23 +159,31 @@ class Dataset:
         return (images - mean) / std, labels
 
     def limited(self, n: int, seed: int = 0) -> Dataset:
-        """A seeded subset of ``n`` examples, the classes in their proportions, in the original order."""
-        if n >= len(self):
-            return self
+        """A seeded subset of ``n`` examples in the original order: of labelled data with the classes
+        in their proportions, of other data without regard to content.
+
+        Raises
+        ------
+        DataError : if ``n`` is below 1 or ``seed`` below 0.
+        """
         if n < 1:
             raise DataError(f"a subset of {n} examples is empty; --limit takes 1 or more")
+        if seed < 0:
+            raise DataError(f"a seed is 0 or more, found {seed}")
+        if n >= len(self):
+            return self
         generator = np.random.default_rng(seed)
         if self.labels is None:
-            kept = generator.permutation(len(self))[:n]
+            kind, kept = "random", generator.permutation(len(self))[:n]
         else:
-            kept = _stratified(self.labels, n, generator)
+            kind, kept = "stratified", _stratified(self.labels, n, generator)
         kept = np.sort(kept)
         return replace(
             self,
             indices=self.indices[kept],
             labels=None if self.labels is None else self.labels[kept],
             mask=None if self.mask is None else self.mask[kept],
-            subset=f"stratified subset of {n} from {len(self)}, seed {seed}",
+            subset=f"{kind} subset of {n} from {len(self)}, seed {seed}",
         )
 
 
@@ -203,7 +223,7 @@ def image_dataset(
     ------
     DataError : if shapes, types or numbers do not fit; says which.
     """
-    images = channels_first(images, name)
+    images = channels_first(np.asarray(images), name)
     return assembled(name, ArraySource(images), images.shape[1], labels, mean, std, classes)
 
 
@@ -243,8 +263,8 @@ def channels_first(images: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
             f"{name}: images must be uint8 (0 to 255), found {images.dtype}; scale them back, or keep "
             "them as they were before any normalisation"
         )
-    if len(images) == 0:
-        raise DataError(f"{name}: there are no images")
+    if images.size == 0:
+        raise DataError(f"{name}: there are no images: the array has the shape {images.shape}")
     if images.ndim == 3:
         return images[:, None]
     if images.ndim == 4 and images.shape[1] in (1, 3):
@@ -253,7 +273,7 @@ def channels_first(images: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
         return images.transpose(0, 3, 1, 2)
     raise DataError(
         f"{name}: images must be N×C×H×W or N×H×W×C with 1 or 3 channels, or N×H×W, found "
-        f"{'×'.join(str(size) for size in images.shape)}"
+        f"{'×'.join(str(size) for size in images.shape) or 'one number'}"
     )
 
 
@@ -262,10 +282,15 @@ def checked_labels(
 ) -> Labels:
     """Labels as int64 (N,), one per example and in range."""
     if labels.ndim != 1 or len(labels) != count:
-        raise DataError(f"{name}: {count} images but labels of shape {labels.shape}")
+        raise DataError(
+            f"{name}: {count} images but labels of shape {labels.shape}; there is one label per image"
+        )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{name}: labels must be integers, found {labels.dtype}")
+        found = "text" if labels.dtype.kind in "US" else str(labels.dtype)
+        raise DataError(f"{name}: labels must be integers from 0, found {found}")
     lowest, highest = int(labels.min()), int(labels.max())
+    if highest > np.iinfo(np.int64).max:
+        raise DataError(f"{name}: labels run up to {highest}, which is no class")
     limit = len(classes) if classes is not None else None
     if lowest < 0 or (limit is not None and highest >= limit):
         allowed = "0 and up" if limit is None else f"0 to {limit - 1}"
@@ -274,7 +299,12 @@ def checked_labels(
 
 
 def _per_channel(value: Sequence[float], channels: int, what: str, name: str) -> tuple[float, ...]:
-    numbers = tuple(float(number) for number in value)
+    try:
+        numbers = tuple(float(number) for number in value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{name}: the {what} to normalise with must be a list of numbers, found {value!r}"
+        ) from None
     if not all(math.isfinite(number) for number in numbers):
         raise DataError(f"{name}: the {what} to normalise with is {numbers}")
     if len(numbers) == 1:
@@ -282,6 +312,7 @@ def _per_channel(value: Sequence[float], channels: int, what: str, name: str) ->
     if len(numbers) != channels:
         raise DataError(
             f"{name}: images have {channels} channel{'s' if channels > 1 else ''}, the {what} to "
-            f"normalise with has {len(numbers)} numbers {numbers}"
+            f"normalise with has {len(numbers)} numbers {numbers}, as of a model for images of {len(numbers)} "
+            "channels; give it such images, or one number per channel with --mean and --std"
         )
     return numbers

@@ -1,0 +1,18 @@
+"""What goes wrong with models."""
+
+from __future__ import annotations
+
+import re
+
+
+class CheckpointError(ValueError):
+    """A model that cannot be loaded: what was wrong, where, and what to do."""
+
+
+def first_line(error: BaseException, most: int = 160) -> str:
+    """The first line of an error's text, for the end of a message of ours."""
+    text = re.sub(
+        r"^\[enforce fail at [^\]]*\]\s*\.?\s*", "", str(error).strip()
+    )  # torch's C++ lines
+    lines = text.splitlines()
+    return lines[0][:most] if lines else type(error).__name__

@@ -1,0 +1,121 @@
+"""Whether a model can be called with the data at hand, said before anything is unraveled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor, fx, nn
+
+from resanalysis.checkpoint.errors import first_line
+from resanalysis.checkpoint.info import ModelInfo
+from resanalysis.datasets.errors import DataError
+from resanalysis.network import Inputs
+
+
+def check_fit(
+    model: nn.Module, example: Inputs, info: ModelInfo | None, name: str, source: str
+) -> None:
+    """Call a model with two examples.
+
+    Parameters
+    ----------
+    model : in eval mode.
+    example : a batch of what it will be called with.
+    info : what is known of the model, its input size for one.
+    name, source : what the user calls the model, and where the example comes from.
+
+    Raises
+    ------
+    DataError : if the call fails: says what the data is, and what the model takes as far as known.
+    """
+    few = pytree.tree_map(lambda value: value[:2] if _batched(value) else value, example)
+    try:
+        with torch.no_grad():
+            if isinstance(few, Mapping):
+                model(**few)
+            elif isinstance(few, tuple):
+                model(*few)
+            else:
+                model(few)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{name} cannot be called with {source}: it gives {_given(example)}, and the model takes "
+            f"{_taken(model, info)} ({type(error).__name__}: {_reason(error)}). "
+            f"{_advice(model, example, info, error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return first_line(error).partition(". If you meant")[0].rstrip(".")
+
+
+def _batched(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0
+
+
+def _given(example: Inputs) -> str:
+    leaves = [leaf for leaf in pytree.tree_leaves(example) if isinstance(leaf, Tensor)]
+    if isinstance(example, Mapping) and "input_ids" in example:
+        return f"token ids, {example['input_ids'].shape[1]} a sequence"
+    if isinstance(example, Tensor) and example.ndim == 4:
+        return f"images of {_size(example.shape[1:])}"
+    return ", ".join(f"{str(leaf.dtype)[6:]} {tuple(leaf.shape)}" for leaf in leaves) or "no tensor"
+
+
+def _taken(model: nn.Module, info: ModelInfo | None) -> str:
+    """The input a model is made for, from what it records of itself."""
+    first = _first_layer(model)
+    if isinstance(first, nn.Embedding):
+        return f"token ids below {first.num_embeddings}"
+    size = _input_size(model, info)
+    if size is not None:
+        return f"images of {_size(size)}"
+    if first is not None:
+        return f"images of {first.in_channels} channel{'s' if first.in_channels > 1 else ''}"
+    return "another input, of which it does not record the shape"
+
+
+def _first_layer(model: nn.Module) -> nn.Conv2d | nn.Embedding | None:
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d | nn.Embedding):
+            return part
+    return None
+
+
+def _input_size(model: nn.Module, info: ModelInfo | None) -> tuple[int, ...] | None:
+    if info is not None and info.preprocessing is not None and info.preprocessing.input_size:
+        return info.preprocessing.input_size
+    exported = model.graph if isinstance(model, fx.GraphModule) else None
+    for node in () if exported is None else exported.nodes:
+        shape = getattr(node.meta.get("val"), "shape", ()) if node.op == "placeholder" else ()
+        if len(shape) == 4 and all(isinstance(number, int) for number in shape[1:]):
+            return tuple(shape[1:])
+    first = _first_layer(model)
+    side = getattr(model, "image_size", None)
+    if not isinstance(side, int):
+        side = getattr(getattr(model, "config", None), "image_size", None)
+    if isinstance(first, nn.Conv2d) and isinstance(side, int):
+        return first.in_channels, side, side
+    return None
+
+
+def _advice(model: nn.Module, example: Inputs, info: ModelInfo | None, error: Exception) -> str:
+    if isinstance(model, fx.GraphModule) and "shape[0]" in str(error):
+        return "Export it again for any batch size: dynamic_shapes with Dim.AUTO for dimension 0"
+    if isinstance(_first_layer(model), nn.Embedding):
+        return "Give it --data tokens:FILE.npz"
+    size = _input_size(model, info)
+    if size is not None:
+        square = len(size) == 3 and size[0] == 3 and size[1] == size[2]
+        folder = f"; folder:DIR reads images as {_size(size)}" if square and size[1] == 224 else ""
+        return f"Give it data of that shape{folder}"
+    return f"Give it {_taken(model, info)}" if _first_layer(model) else "Give it such data"
+
+
+def _size(shape: tuple[int, ...] | torch.Size) -> str:
+    return "×".join(str(number) for number in shape)

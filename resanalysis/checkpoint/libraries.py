@@ -1,0 +1,147 @@
+"""Models by name: torchvision's, timm's, a Hugging Face folder's, a user's own function's."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resanalysis.checkpoint.errors import CheckpointError, first_line
+from resanalysis.checkpoint.info import ModelInfo, Preprocessing
+from resanalysis.checkpoint.state import missing
+
+
+def _weights_choice(name: str) -> tuple[str, bool]:
+    """A name and whether trained weights are wanted."""
+    name, _, query = name.partition("?")
+    if query and query not in {"weights=none", "weights=default"}:
+        raise CheckpointError(
+            f"?{query} is not known; write {name}?weights=none for random weights"
+        )
+    if query == "weights=none":
+        warnings.warn(f"{name} has random weights", stacklevel=4)
+    return name, query != "weights=none"
+
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
+    import torchvision
+
+    name, trained = _weights_choice(name)
+    if name not in torchvision.models.list_models():
+        near = difflib.get_close_matches(name, torchvision.models.list_models(), n=3)
+        raise CheckpointError(
+            f"torchvision has no model {name!r}; near it: {', '.join(near) or 'none'}"
+        )
+    try:
+        model = torchvision.models.get_model(name, weights="DEFAULT" if trained else None)
+    except OSError as error:
+        raise CheckpointError(
+            f"the weights of torchvision:{name} could not be downloaded ({first_line(error)}); give a "
+            f"file with --arch {name}, or torchvision:{name}?weights=none for random ones"
+        ) from None
+    return model, ModelInfo(
+        f"torchvision:{name}", name, Preprocessing(*_IMAGENET), None, state_sha256(model)
+    )
+
+
+def from_timm(name: str) -> tuple[nn.Module, ModelInfo]:
+    name, trained = _weights_choice(name)
+    try:
+        import timm
+    except ImportError as error:
+        raise missing("timm", error) from None
+    try:
+        model = timm.create_model(name, pretrained=trained)
+    except Exception as error:
+        raise CheckpointError(
+            f"timm:{name} cannot be made ({type(error).__name__}: {first_line(error)}); random weights "
+            f"are timm:{name}?weights=none"
+        ) from None
+    settings: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    preprocessing = Preprocessing(
+        tuple(settings.get("mean", _IMAGENET[0])),
+        tuple(settings.get("std", _IMAGENET[1])),
+        tuple(settings["input_size"]) if "input_size" in settings else None,
+    )
+    return model, ModelInfo(f"timm:{name}", name, preprocessing, None, state_sha256(model))
+
+
+def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise CheckpointError(
+            f"hf:{folder}: there is no {path / 'config.json'}; name a folder that save_pretrained wrote"
+        )
+    try:
+        import transformers
+    except ImportError as error:
+        raise missing("transformers", error) from None
+    try:
+        # False, or it would ask on a terminal whether to run the code that a folder brings.
+        config = transformers.AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+        config.use_cache = False
+        name = (config.architectures or ["AutoModel"])[0]
+        kind: Any = getattr(transformers, name, None)
+        if name != "AutoModel" and not (
+            isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
+        ):
+            raise ValueError(f"its architecture {name!r} is no model of transformers")
+        model = kind.from_pretrained(
+            path, config=config, local_files_only=True, use_safetensors=None
+        )
+    except Exception as error:
+        raise CheckpointError(
+            f"hf:{folder} cannot be loaded: {type(error).__name__}: {first_line(error)}"
+        ) from None
+    return model, ModelInfo(f"hf:{folder}", type(model).__name__, None, None, state_sha256(model))
+
+
+def from_python(name: str) -> tuple[nn.Module, ModelInfo]:
+    module_name, _, factory_name = name.partition(":")
+    if not factory_name or not module_name:
+        raise CheckpointError(f"python:{name}: write python:package.module:factory")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise CheckpointError(f"python:{name}: {error}") from None
+    except Exception as error:
+        raise CheckpointError(
+            f"python:{name}: importing {module_name} raised {type(error).__name__}: {first_line(error)}"
+        ) from error
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        raise CheckpointError(f"python:{name}: {module_name} has no function {factory_name}")
+    try:
+        model = factory()
+    except Exception as error:
+        raise CheckpointError(
+            f"python:{name}: {factory_name}() raised {type(error).__name__}: {first_line(error)}; it is "
+            "called without arguments and returns the model"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(
+            f"python:{name}: {factory_name}() returned a {type(model).__name__}, not a torch.nn.Module"
+        )
+    return model, ModelInfo(f"python:{name}", type(model).__name__, None, None, state_sha256(model))
+
+
+def state_sha256(model: nn.Module) -> str:
+    """Digest of a model's tensors, their names and their types."""
+    digest = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        digest.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

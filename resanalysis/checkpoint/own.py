@@ -1,0 +1,178 @@
+"""Our own kind of checkpoint, which records architecture, preprocessing, classes and history."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from resanalysis.checkpoint.errors import CheckpointError
+from resanalysis.checkpoint.info import ModelInfo, Preprocessing
+from resanalysis.checkpoint.state import check_plain, fill, made, named
+from resanalysis.models.recognise import Architecture
+
+_FORMAT = "resanalysis-checkpoint"
+_VERSION = 1
+# Options of other libraries' constructors that fetch or open something instead of shaping the model.
+_REACHING_OUT = ("weights", "pretrained", "checkpoint", "path", "url", "file", "dir")
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    *,
+    architecture: Architecture,
+    preprocessing: Preprocessing | None = None,
+    classes: Sequence[str] | None = None,
+    half: bool = False,
+    **facts: Any,
+) -> Path:
+    """Write our own kind of checkpoint, which loads with no further argument.
+
+    Parameters
+    ----------
+    half : store floats in half precision; they are single again when loaded.
+    facts : recipe, seed, history, measured…: plain values, kept as they are.
+    """
+    path = Path(path)
+    state = {
+        key: value.detach().cpu().half() if half and value.is_floating_point() else value.cpu()
+        for key, value in model.state_dict().items()
+    }
+    content: dict[str, Any] = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "architecture": {"name": architecture.name, "options": dict(architecture.options)},
+        "state_dict": state,
+        "classes": None if classes is None else list(classes),
+        **facts,
+    }
+    if preprocessing is not None:
+        content["preprocessing"] = {
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "input_size": list(preprocessing.input_size or ()),
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+    return path
+
+
+def is_own(content: Any) -> bool:
+    """Whether what a file holds is our own kind of checkpoint."""
+    return isinstance(content, Mapping) and content.get("format") == _FORMAT
+
+
+def load_own(
+    path: Path, content: Mapping[str, Any], digest: str, arch: str | None
+) -> tuple[nn.Module, ModelInfo]:
+    """The model of our own kind of checkpoint.
+
+    Raises
+    ------
+    CheckpointError : if the file's record is incomplete, or if ``arch`` is another than it records.
+    """
+    version = content.get("version")
+    if version != _VERSION:
+        raise CheckpointError(
+            f"{path} is a checkpoint of version {version}, this resanalysis reads version {_VERSION}; "
+            "update resanalysis, or save its state_dict alone"
+        )
+    state = cast(Mapping[str, Tensor], _field(path, content, "state_dict", Mapping, "tensors"))
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise _wrong(path, "state_dict", "tensors by name", state)
+    check_plain(state, path)
+    architecture = _architecture(path, content, len(state))
+    if arch is not None and str(named(arch, state)) != str(architecture):
+        raise CheckpointError(
+            f"{path} records that it is {architecture}, and --arch says {arch}; leave --arch out"
+        )
+    model = made(architecture, str(path))
+    state = {
+        key: value.float() if value.dtype is torch.float16 else value
+        for key, value in state.items()
+    }
+    fill(model, state, path, architecture, named=True)
+    classes = content.get("classes")
+    if classes is not None and not (
+        isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    ):
+        raise _wrong(path, "classes", "a list of names", classes)
+    return model, ModelInfo(
+        path.stem,
+        str(architecture),
+        _preprocessing(path, content.get("preprocessing")),
+        None if classes is None else tuple(classes),
+        digest,
+    )
+
+
+def _architecture(path: Path, content: Mapping[str, Any], tensors: int) -> Architecture:
+    record = _field(path, content, "architecture", Mapping, "a name and options")
+    name, options = record.get("name"), record.get("options", {})
+    if not isinstance(name, str):
+        raise _wrong(path, "architecture.name", "a text", name)
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        raise _wrong(path, "architecture.options", "values by name", options)
+    reaching = [key for key in options if any(word in key for word in _REACHING_OUT)]
+    if reaching:
+        raise CheckpointError(
+            f"{path}: its architecture has the option {reaching[0]}={options[reaching[0]]!r}, which "
+            "would read something other than this file; nothing was read. Write it without"
+        )
+    if name == "cifar_resnet" and "depth" not in options:
+        raise _wrong(path, "architecture.options.depth", "a whole number", None)
+    depth = options.get("depth", 0)
+    if isinstance(depth, int) and depth > tensors:  # each layer has a tensor of weights or more
+        raise CheckpointError(
+            f"{path} records {depth} layers and holds {tensors} tensors; it is damaged"
+        )
+    return Architecture(name, dict(options))
+
+
+def _preprocessing(path: Path, record: Any) -> Preprocessing | None:
+    if not record:
+        return None
+    if not isinstance(record, Mapping):
+        raise _wrong(path, "preprocessing", "mean and std", record)
+    mean, std = (_numbers(path, record, name) for name in ("mean", "std"))
+    if min(std) <= 0:
+        raise _wrong(path, "preprocessing.std", "numbers above 0", record["std"])
+    size = record.get("input_size")
+    if not size:
+        return Preprocessing(mean, std)
+    if not all(number > 0 and number % 1 == 0 for number in _numbers(path, record, "input_size")):
+        raise _wrong(path, "preprocessing.input_size", "whole numbers", size)
+    return Preprocessing(mean, std, tuple(int(number) for number in size))
+
+
+def _numbers(path: Path, record: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    values = record.get(name)
+    if not (
+        isinstance(values, list | tuple)
+        and values
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    ):
+        raise _wrong(path, f"preprocessing.{name}", "a list of numbers", values)
+    return tuple(values)
+
+
+def _field(path: Path, content: Mapping[str, Any], name: str, kind: type, wanted: str) -> Any:
+    value = content.get(name)
+    if not isinstance(value, kind):
+        raise _wrong(path, name, wanted, value)
+    return value
+
+
+def _wrong(path: Path, field: str, wanted: str, found: Any) -> CheckpointError:
+    shown = "nothing" if found is None else f"{type(found).__name__} {str(found)[:60]}"
+    return CheckpointError(
+        f"{path} is a damaged resanalysis checkpoint: its {field} should be {wanted}, found {shown}"
+    )
