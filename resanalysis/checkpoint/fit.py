@@ -108,7 +108,7 @@ def _advice(model: nn.Module, example: Inputs, info: ModelInfo | None, error: Ex
     if isinstance(model, fx.GraphModule) and "shape[0]" in str(error):
         return "Export it again for any batch size: dynamic_shapes with Dim.AUTO for dimension 0"
     if isinstance(_first_layer(model), nn.Embedding):
-        return "Give it --data tokens:FILE.npz"
+        return "Give it --data tokens:FILE.npz or text:FILE"
     size = _input_size(model, info)
     if size is not None:
         square = len(size) == 3 and size[0] == 3 and size[1] == size[2]

@@ -16,10 +16,17 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a loaded model; ``load`` leaves it on the model as ``.resanalysis``."""
+    """What is known of a loaded model; ``load`` leaves it on the model as ``.resanalysis``.
+
+    Of a language model: the folder of its ``tokenizer``, the longest sequence it takes (``positions``) and
+    the number of token ids it knows (``vocabulary``).
+    """
 
     name: str
     architecture: str | None = None
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] | None = None
     sha256: str | None = None
+    tokenizer: str | None = None
+    positions: int | None = None
+    vocabulary: int | None = None

@@ -105,7 +105,24 @@ def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
         raise CheckpointError(
             f"hf:{folder} cannot be loaded: {type(error).__name__}: {first_line(error)}"
         ) from None
-    return model, ModelInfo(f"hf:{folder}", type(model).__name__, None, None, state_sha256(model))
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return model, ModelInfo(
+        f"hf:{folder}",
+        type(model).__name__,
+        sha256=state_sha256(model),
+        tokenizer=folder,
+        positions=positions if isinstance(positions, int) and positions > 0 else None,
+        vocabulary=_vocabulary(model),
+    )
+
+
+def _vocabulary(model: Any) -> int | None:
+    """How many token ids a Hugging Face model has an embedding for; ``None`` if it takes none."""
+    try:
+        table = model.get_input_embeddings()
+    except (NotImplementedError, AttributeError):
+        return None
+    return table.num_embeddings if isinstance(table, nn.Embedding) else None
 
 
 def from_python(name: str) -> tuple[nn.Module, ModelInfo]:

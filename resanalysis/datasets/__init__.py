@@ -1,4 +1,4 @@
-"""A file or a name → images and labels, normalised as the model expects."""
+"""A file or a name → images and labels, or token ids, as the model expects them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,16 @@ from resanalysis.datasets.images import (
     channels_first,
     image_dataset,
 )
+from resanalysis.datasets.text import check_vocabulary, text_dataset
 
-__all__ = ["NORMALISATIONS", "DataError", "Dataset", "dataset", "image_dataset"]
+__all__ = [
+    "NORMALISATIONS",
+    "DataError",
+    "Dataset",
+    "check_vocabulary",
+    "dataset",
+    "image_dataset",
+]
 
 NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -47,6 +55,8 @@ def dataset(
     seed: int = 0,
     split: Literal["train", "test"] = "test",
     image_size: int = 224,
+    tokenizer: str | Path | None = None,
+    positions: int | None = None,
 ) -> Dataset:
     """Read a data set.
 
@@ -54,12 +64,16 @@ def dataset(
     ----------
     spec : ``FILE.npz`` (``images`` uint8, ``labels``), ``bundled:NAME``, ``cifar10:DIR``,
         ``cifar100:DIR``, ``fashion-mnist:DIR``, ``folder:DIR`` (a folder per class, read as needed),
-        or ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one).
+        ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one), or
+        ``text:FILE`` (UTF-8; options after it as in ``text:FILE?length=64&by=line&tokenizer=DIR``).
     normalize : ``imagenet``, ``cifar10``, ``fashion-mnist`` or ``none`` (pixels in [0, 1]).
     mean, std : per channel, instead of ``normalize``.
     limit : keep a seeded subset of this many examples, the classes in their proportions.
     split : of the data sets that have a training and a test part.
     image_size : of ``folder:`` images: the middle square after resizing.
+    tokenizer : of ``text:``: the folder of the model's tokenizer.
+    positions : of ``text:``: the longest sequence the model takes; found in the tokenizer's folder if
+        left out.
 
     Raises
     ------
@@ -71,8 +85,13 @@ def dataset(
         raise DataError(f"{text}: there is no part {split!r}; there are train and test")
     if image_size < 1:
         raise DataError(f"{text}: images of {image_size} pixels are empty")
-    if scheme == "tokens" and place:
-        found = _tokens(Path(place), text)
+    if scheme != "text" and (tokenizer, positions) != (None, None):
+        raise DataError(f"{text}: a tokenizer is for plain text; name the data text:FILE")
+    if scheme in {"tokens", "text"} and place:
+        if scheme == "tokens":
+            found = _tokens(Path(place), text)
+        else:
+            found = text_dataset(place, tokenizer=tokenizer, positions=positions)
         return found if limit is None else found.limited(limit, seed)
     recorded: tuple[Sequence[float], Sequence[float]] | None = None
     if scheme in {"cifar10", "cifar100"} and place:
@@ -176,5 +195,12 @@ def _mask(mask: NDArray[Any] | None, shape: tuple[int, ...], name: str) -> NDArr
         raise DataError(
             f"{name}: {len(empty)} of {len(mask)} sequences are masked as a whole, first {empty[0]}; "
             "leave them out"
+        )
+    # Without a token to predict from the one before it, a sequence has no loss.
+    alone = np.flatnonzero(~(mask.astype(bool)[:, 1:] & mask.astype(bool)[:, :-1]).any(axis=1))
+    if len(alone):
+        raise DataError(
+            f"{name}: {len(alone)} of {len(mask)} sequences have no two tokens side by side, first "
+            f"{alone[0]}, so nothing to predict; leave them out"
         )
     return mask.astype(np.int64)

@@ -152,7 +152,10 @@ class Dataset:
             if self.mask is None:
                 return inputs, tokens
             mask = torch.from_numpy(self.mask[start:stop])
-            return {**inputs, "attention_mask": mask}, tokens.masked_fill(mask == 0, -100)
+            hidden = mask == 0
+            # What follows a masked position would be predicted from it, so it is no target either.
+            hidden[:, 1:] |= mask[:, :-1] == 0
+            return {**inputs, "attention_mask": mask}, tokens.masked_fill(hidden, -100)
         images = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255)
         mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (self.mean, self.std))
         labels = None if self.labels is None else torch.from_numpy(self.labels[start:stop].copy())
@@ -183,7 +186,8 @@ class Dataset:
             indices=self.indices[kept],
             labels=None if self.labels is None else self.labels[kept],
             mask=None if self.mask is None else self.mask[kept],
-            subset=f"{kind} subset of {n} from {len(self)}, seed {seed}",
+            subset=f"{kind} subset of {n} from {len(self)}"
+            f"{f' ({self.subset})' if self.subset else ''}, seed {seed}",
         )
 
 

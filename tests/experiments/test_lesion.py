@@ -214,3 +214,24 @@ def test_inspect_table(network: ResidualNetwork) -> None:
     assert frame["skip"].tolist() == ["identity", "identity", "pad", "identity", "pad", "identity"]
     assert set(frame["join"]) == {"relu"}
     assert frame.loc[2, ["in_shape", "out_shape"]].tolist() == ["4×16×16", "8×8×8"]
+
+
+def test_without_labels_the_error_is_unknown(network: ResidualNetwork) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (6, 3, 16, 16), dtype=np.uint8)
+    frame = ra.lesion(network, ra.image_dataset(images, None, mean=[0.5] * 3, std=[0.25] * 3))
+    assert frame[["error", "error_low", "error_high", "delta", "loss"]].isna().all(axis=None)
+    assert frame["kl"].notna().all()
+
+
+def test_the_interval_of_a_fraction_stays_a_fraction() -> None:
+    from resanalysis.evaluate import Scores
+    from resanalysis.experiments.lesion import _row
+
+    error = np.array([[1, 1, 1, 0.9], [0, 0, 0, 0.1]], dtype=np.float32)
+    scores = Scores(dict.fromkeys(("error", "loss", "agreement", "kl"), error))
+    high, low = _row(scores, 0, {}), _row(scores, 1, {})
+    assert stats.t.interval(0.95, 3, error[0].mean(), stats.sem(error[0]))[1] > 1
+    assert (high["error_high"], low["error_low"]) == (1, 0)
+    assert high["error_low"] == pytest.approx(
+        stats.t.interval(0.95, 3, error[0].mean(), stats.sem(error[0]))[0], rel=1e-5
+    )
