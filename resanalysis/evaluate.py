@@ -26,7 +26,7 @@ from resanalysis.route import (
     Step,
     intact,
 )
-from resanalysis.scores import NAMES, scores
+from resanalysis.scores import NAMES, Metric, logits_of, scores
 
 # Unit evaluations per block of routes: seconds of work, so that an interruption loses little.
 _BLOCK_STEPS = 1500
@@ -58,7 +58,8 @@ class Scores:
 
     Attributes
     ----------
-    values : for each of ``error``, ``loss``, ``agreement`` and ``kl`` an array (routes, N).
+    values : for each of ``error``, ``loss``, ``agreement`` and ``kl``, and ``metric`` where one was given,
+        an array (routes, N).
     """
 
     values: dict[str, NDArray[np.float32]]
@@ -105,6 +106,7 @@ def evaluate(
     device: torch.device | str | None = None,
     memory: int | None = None,
     fast: bool = True,
+    metric: Metric | None = None,
     store: BlockStore | None = None,
     show_progress: bool = False,
     description: str = "evaluating",
@@ -121,6 +123,8 @@ def evaluate(
     device : where to run; where the network's weights are if left out.
     memory : bytes the streams may take; a quarter of what is free if left out.
     fast : fold batch norm and fuse (``resanalysis.fast``); predictions stay the same.
+    metric : a score of your own, called with a batch's output, its labels (or ``None``) and the intact
+        network's output; returns a number per example, kept as ``metric``.
     store : finished blocks are read from it and written to it.
 
     Returns
@@ -129,7 +133,8 @@ def evaluate(
 
     Raises
     ------
-    ValueError : if there are no routes or no data.
+    ValueError : if there are no routes or no data, if the output has no logits and there is no
+        ``metric``, or if what the ``metric`` returns is no number per example.
     """
     if not routes or len(data) == 0:
         raise ValueError(f"nothing to evaluate: {len(routes)} routes on {len(data)} examples")
@@ -140,14 +145,15 @@ def evaluate(
     else:
         runner = network if device is None else network.to(device)
     size = network.batch_size or batch_size or chosen_batch_size(network, len(data), memory)
-    values = np.empty((len(NAMES), len(routes), len(data)), dtype=np.float32)
+    names = NAMES if metric is None else (*NAMES, "metric")
+    values = np.empty((len(names), len(routes), len(data)), dtype=np.float32)
     starts = range(0, len(data), size)
     total = sum(tree.size for tree in trees) * len(starts)
     reference_tree = PrefixTree.of([(0, intact(network))])
     with torch.inference_mode(), progress_bar(description, total, show=show_progress) as advance:
         for start in starts:
             stop = min(start + size, len(data))
-            entered: tuple[Tensor, Side, Tensor | None, Tensor] | None = None
+            entered: tuple[Tensor, Side, Tensor | None, Any] | None = None
             for index, (block, tree) in enumerate(zip(blocks, trees, strict=True)):
                 rows = [number for number, _ in block]
                 key = f"{index:05d}-{start:08d}-{stop:08d}"
@@ -156,16 +162,17 @@ def evaluate(
                     if entered is None:
                         entered = _enter(runner, data, start, stop, reference_tree)
                     h, side, labels, reference = entered
-                    result = _Walk(runner, side, labels, reference).scores(
-                        tree, h, len(block), rows
+                    judge = _Judge(
+                        labels, reference, metric, size if network.batch_size else stop - start
                     )
-                    known = {name: result[row, :, : stop - start] for row, name in enumerate(NAMES)}
+                    result = _Walk(runner, side, judge).scores(tree, h, rows)
+                    known = {name: result[row, :, : stop - start] for row, name in enumerate(names)}
                     if store is not None:
                         store.put(key, known)
-                for row, name in enumerate(NAMES):
+                for row, name in enumerate(names):
                     values[row, rows, start:stop] = known[name]
                 advance(tree.size)
-    return Scores({name: values[row] for row, name in enumerate(NAMES)})
+    return Scores({name: values[row] for row, name in enumerate(names)})
 
 
 def intact_outputs(
@@ -182,7 +189,12 @@ def intact_outputs(
     for start in range(0, len(data), size):
         stop = min(start + size, len(data))
         with torch.inference_mode():
-            _, _, labels, logits = _enter(runner, data, start, stop, tree)
+            _, _, labels, output = _enter(runner, data, start, stop, tree)
+        logits = logits_of(output)
+        if logits is None:
+            raise ValueError(
+                f"the model returns {_described(output)}, in which there are no logits"
+            )
         count = stop - start
         yield logits[:count], None if labels is None else labels[:count]
 
@@ -245,8 +257,8 @@ def _enter(
     start: int,
     stop: int,
     reference_tree: PrefixTree,
-) -> tuple[Tensor, Side, Tensor | None, Tensor]:
-    """Stem output, side inputs, labels and the intact logits of one batch, on the network's device."""
+) -> tuple[Tensor, Side, Tensor | None, Any]:
+    """Stem output, side inputs, labels and the intact output of one batch, on the network's device."""
     inputs, labels = data.batch(start, stop)
     if network.batch_size is not None and stop - start < network.batch_size:
         inputs, labels = _padded(inputs, network.batch_size), _padded(labels, network.batch_size)
@@ -261,10 +273,10 @@ def _enter(
 
     h, side = network.enter(pytree.tree_map(placed, inputs))
     labels = None if labels is None else labels.to(device)
-    reference: list[Tensor] = []
+    reference: Stream = (h, ())
     for step in _only_route(reference_tree):
-        reference = [run_step(network, step, reference[0] if reference else h, side)]
-    return h, side, labels, network.leave(reference[0] if reference else h, side)
+        reference = _stepped(network, step, reference, side)
+    return h, side, labels, network.leave(reference[0], (*side, *reference[1]))
 
 
 def _only_route(tree: PrefixTree) -> list[Step]:
@@ -285,37 +297,89 @@ def _padded(value: Any, size: int) -> Any:
 
 
 @dataclass(frozen=True)
+class _Judge:
+    """Scores outputs of one batch of ``examples``."""
+
+    labels: Tensor | None
+    reference: Any
+    metric: Metric | None
+    examples: int
+
+    def rows(self, output: Any) -> Tensor:
+        """The scores (names, examples) of one output, on the CPU."""
+        logits, intact_logits = logits_of(output), logits_of(self.reference)
+        if logits is None or intact_logits is None:
+            if self.metric is None:
+                raise ValueError(
+                    f"the model returns {_described(self.reference)}, in which there are no logits to "
+                    "score; give a function of your own with --metric (metric= in Python)"
+                )
+            rows = torch.full((len(NAMES), self.examples), torch.nan)
+        else:
+            rows = scores(logits, self.labels, intact_logits).cpu()
+        if self.metric is None:
+            return rows
+        own = torch.as_tensor(self.metric(output, self.labels, self.reference))
+        if own.shape != (self.examples,):
+            raise ValueError(
+                f"the metric returned shape {tuple(own.shape)} for {self.examples} examples; it must "
+                "return one number for each"
+            )
+        return torch.cat([rows, own.detach().float().cpu()[None]])
+
+
+def _described(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"a dict of {', '.join(str(key) for key in output)}"
+    if isinstance(output, Sequence) and len(output):
+        return f"a {type(output).__name__} of {len(output)}, first {_described(output[0])}"
+    return f"a {type(output).__name__}"
+
+
+Stream = tuple[Tensor, Side]
+"""The stream, and what the head has read of it on the way."""
+
+
+@dataclass(frozen=True)
 class _Walk:
     """One depth-first pass over a prefix tree for one batch."""
 
     network: ResidualNetwork
     side: Side
-    labels: Tensor | None
-    reference: Tensor
+    judge: _Judge
 
-    def scores(
-        self, tree: PrefixTree, h: Tensor, routes: int, rows: Sequence[int]
-    ) -> NDArray[np.float32]:
+    def scores(self, tree: PrefixTree, h: Tensor, rows: Sequence[int]) -> NDArray[np.float32]:
         place = {number: index for index, number in enumerate(rows)}
-        result = torch.empty(len(NAMES), routes, len(self.reference))
-        self._below(tree, h, place, result)
+        count = len(NAMES) + (self.judge.metric is not None)
+        result = torch.empty(count, len(rows), self.judge.examples)
+        self._below(tree, (h, ()), place, result)
         return result.numpy()
 
-    def _below(self, tree: PrefixTree, h: Tensor, place: dict[int, int], result: Tensor) -> None:
+    def _below(
+        self, tree: PrefixTree, stream: Stream, place: dict[int, int], result: Tensor
+    ) -> None:
         while True:
             if tree.ends:
-                kept = scores(self.network.leave(h, self.side), self.labels, self.reference).cpu()
+                h, taken = stream
+                kept = self.judge.rows(self.network.leave(h, (*self.side, *taken)))
                 for number in tree.ends:
                     result[:, place[number]] = kept
             if not tree.children:
                 return
             *small, (step, largest) = sorted(tree.children.items(), key=lambda item: item[1].size)
             for other, subtree in small:
-                stream = run_step(self.network, other, h, self.side)
-                self._below(subtree, stream, place, result)
-                del stream
-            h = run_step(self.network, step, h, self.side)
+                aside = _stepped(self.network, other, stream, self.side)
+                self._below(subtree, aside, place, result)
+                del aside
+            stream = _stepped(self.network, step, stream, self.side)
             tree = largest
+
+
+def _stepped(network: ResidualNetwork, step: Step, stream: Stream, side: Side) -> Stream:
+    h, taken = stream
+    if isinstance(step, Bridge):
+        taken = network.tapped(step.unit, h, taken)
+    return run_step(network, step, h, side), taken
 
 
 def run_step(network: ResidualNetwork, step: Step, h: Tensor, side: Side) -> Tensor:

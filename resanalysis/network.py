@@ -152,6 +152,8 @@ class ResidualNetwork:
     units : the chain, in order.
     head : from the stream to the model's output (N, classes) or (N, T, vocabulary).
     bridges : one entry per unit: the plain layers that run before it, or ``None``.
+    taps : positions where the head reads the stream too, as it is after the unit before (a part of a larger
+        model that returns the features of every stage); the head finds them behind the side inputs.
     name : what the user called it.
     batch_size : the only batch size it accepts, where the captured graph fixed one.
     channels_last : whether inputs are best given in that memory format.
@@ -161,6 +163,7 @@ class ResidualNetwork:
     units: tuple[ResidualUnit, ...]
     head: nn.Module
     bridges: tuple[nn.Module | None, ...] = ()
+    taps: tuple[int, ...] = ()
     name: str = "network"
     batch_size: int | None = None
     channels_last: bool = False
@@ -199,16 +202,31 @@ class ResidualNetwork:
         bridge = self.bridges[index]
         return h if bridge is None else run_piece(bridge, h, side)
 
-    def leave(self, h: Tensor, side: Side = ()) -> Tensor:
-        """Run the head."""
+    def leave(self, h: Tensor, side: Side = ()) -> Any:
+        """Run the head: the model's logits, or whatever a larger model returns that has none.
+
+        Parameters
+        ----------
+        side : the side inputs, and behind them what was read of the stream at ``taps``.
+        """
         return run_piece(self.head, h, side)
 
-    def __call__(self, inputs: Inputs) -> Tensor:
+    def __call__(self, inputs: Inputs) -> Any:
         """The model's own output, computed unit by unit."""
         h, side = self.enter(inputs)
+        taken: Side = ()
         for unit in self.units:
+            taken = self.tapped(unit.index, h, taken)
             h = unit(self.cross(unit.index, h, side), side)
-        return self.leave(h, side)
+        return self.leave(h, (*side, *taken))
+
+    def tapped(self, position: int, h: Tensor, taken: Side) -> Side:
+        """What the head has read of the stream so far, once it has come to ``position``."""
+        return (*taken, h) if position in self.taps else taken
+
+    def joined(self, position: int) -> bool:
+        """Whether nothing happens between the unit before ``position`` and the one there."""
+        return self.bridges[position] is None and position not in self.taps
 
     def parts(self) -> dict[str, nn.Module]:
         """Every part by a name: ``stem``, ``bridge3``, ``unit3.branch``, …, ``head``."""

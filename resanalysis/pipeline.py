@@ -109,12 +109,14 @@ def load_subject(
     ValueError : if there is no such device, if labels and outputs do not match, or if without data
         there is no way to know what the model's input looks like.
     """
-    from resanalysis.checkpoint import check_fit, load
+    from resanalysis.checkpoint import check_fit, load, submodule_of
     from resanalysis.unravel import unravel
 
     device = device_named(device)
     started = time.perf_counter()
-    loaded = load(model, arch=arch, trust_pickle=trust_pickle, submodule=submodule)
+    loaded = load(model, arch=arch, trust_pickle=trust_pickle)
+    if submodule:
+        submodule_of(loaded, submodule)
     info = cast("ModelInfo | None", getattr(loaded, "resanalysis", None))
     data: Dataset | None = None
     if source is not None:
@@ -124,7 +126,7 @@ def load_subject(
     loaded_at = time.perf_counter()
     example = _example(model, data, info, input_shape)
     check_fit(loaded, example, info, model, source or "--input-shape")
-    network = unravel(loaded, example, group=group, plain=plain, name=model)
+    network = unravel(loaded, example, group=group, plain=plain, submodule=submodule, name=model)
     if data is not None and data.labels is not None:
         _check_labels(network, data, example, f"{model} on {source}")
     return Subject(
@@ -154,12 +156,27 @@ def data_for(
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Data for a model: normalised as its checkpoint records, unless the user says otherwise."""
-    from resanalysis.datasets import dataset
+    """Data for a model: normalised as its checkpoint records, unless the user says otherwise; plain text
+    as the model's own tokenizer cuts it.
+    """
+    from resanalysis.datasets import check_vocabulary, dataset
 
     if info is not None and info.preprocessing is not None and not (normalize or mean or std):
         mean, std = info.preprocessing.mean, info.preprocessing.std
-    return dataset(source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed)
+    of_text = info is not None and source.startswith("text:")
+    data = dataset(
+        source,
+        normalize=normalize,
+        mean=mean,
+        std=std,
+        limit=limit,
+        seed=seed,
+        tokenizer=info.tokenizer if info is not None and of_text else None,
+        positions=info.positions if info is not None and of_text else None,
+    )
+    if info is not None and info.vocabulary is not None:
+        check_vocabulary(data, info.vocabulary, info.name)
+    return data
 
 
 def device_named(name: str | None) -> str:
@@ -187,7 +204,7 @@ def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, what
 
     with torch.inference_mode():
         outputs = network(example)
-    if outputs.ndim != 2 or data.labels is None:
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or data.labels is None:
         return
     lowest, highest, classes = int(data.labels.min()), int(data.labels.max()), outputs.shape[1]
     if lowest < 0 or highest >= classes:

@@ -36,7 +36,7 @@ class BranchOnly:
 
 @dataclass(frozen=True)
 class Bridge:
-    """The plain layers before unit ``unit``."""
+    """What lies before unit ``unit``: plain layers, or a place where the head reads the stream."""
 
     unit: int
 
@@ -66,7 +66,7 @@ def _assembled(network: ResidualNetwork, at: Sequence[Step | None]) -> Route:
     """Steps by position, with every bridge kept at its place; ``None`` leaves a position empty."""
     steps: list[Step] = []
     for position, step in enumerate(at):
-        if network.bridges[position] is not None:
+        if not network.joined(position):
             steps.append(Bridge(position))
         if step is not None:
             steps.append(step)
@@ -185,7 +185,7 @@ def parallel(network: ResidualNetwork, runs: Iterable[Sequence[int]], *, loops: 
         units = tuple(run)
         _checked(network, units)
         for before, unit in pairwise(units):
-            if unit != before + 1 or network.bridges[unit] is not None:
+            if unit != before + 1 or not network.joined(unit):
                 raise ValueError(f"units {before} and {unit} do not follow each other directly")
         for unit in units:
             found = network.units[unit]

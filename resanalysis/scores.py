@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+import torch.utils._pytree as pytree
 from torch import Tensor
 
 NAMES = ("error", "loss", "agreement", "kl")
+
+Metric = Callable[[Any, Tensor | None, Any], Tensor]
+"""A user's own score: of a model's output, the labels, and the intact model's output, (N,) numbers."""
+
+
+def metric_name(metric: Metric) -> str:
+    """What a table calls a user's score."""
+    return str(getattr(metric, "__name__", type(metric).__name__))
+
+
+def logits_of(output: Any) -> Tensor | None:
+    """The logits in what a model returns: itself, its ``logits`` or ``out``, or its only float tensor."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        for name in ("logits", "out"):
+            if isinstance(output.get(name), Tensor):
+                return output[name]
+    leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+    floats = [leaf for leaf in leaves if leaf.is_floating_point()]
+    return floats[0] if len(leaves) == len(floats) == 1 and floats[0].ndim > 1 else None
 
 
 def scores(logits: Tensor, labels: Tensor | None, intact: Tensor) -> Tensor:
@@ -15,9 +40,10 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor) -> Tensor:
     Parameters
     ----------
     logits : (N, classes), or (N, T, vocabulary) of a language model, whose position t predicts token
-        t + 1; its scores are means over positions.
-    labels : (N,), or (N, T) token ids with −100 where nothing is to be predicted; ``None`` leaves
-        error and loss undefined (NaN).
+        t + 1; its scores are means over positions. Or (N, classes, H, W) of a segmentation; means
+        over pixels.
+    labels : (N,), or (N, T) token ids with −100 where nothing is to be predicted, or (N, H, W) classes,
+        where a number that is no class is left out; ``None`` leaves error and loss undefined (NaN).
     intact : the intact network's logits.
 
     Returns
@@ -31,6 +57,14 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor) -> Tensor:
         kept = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
         logits, intact = logits[:, None], intact[:, None]
         targets = None if labels is None else labels[:, None]
+    elif logits.ndim == 4:
+        classes = logits.shape[1]
+        logits, intact = logits.flatten(2).mT, intact.flatten(2).mT
+        targets = None if labels is None else labels.flatten(1)
+        kept = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        if targets is not None:
+            kept = (targets >= 0) & (targets < classes)
+            targets = torch.where(kept, targets, 0)
     else:
         logits, intact = logits[:, :-1], intact[:, :-1]
         targets = None if labels is None else labels[:, 1:]

@@ -97,7 +97,7 @@ def load_several(
     CheckpointError, DataError : naming what was found and what to do.
     ValueError : if two models have one label.
     """
-    from resanalysis.checkpoint import load
+    from resanalysis.checkpoint import load, submodule_of
 
     named = labelled(specs)
     device = device_named(device)
@@ -106,7 +106,9 @@ def load_several(
     examples: dict[str, Dataset] = {}
     hashes: dict[str, str | None] = {}
     for label, spec in named.items():
-        model = load(spec, arch=arch, trust_pickle=trust_pickle, submodule=submodule)
+        model = load(spec, arch=arch, trust_pickle=trust_pickle)
+        if submodule:
+            submodule_of(model, submodule)
         info = cast("ModelInfo | None", getattr(model, "resanalysis", None))
         models[label] = model
         hashes[label] = None if info is None else info.sha256

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.console import show
-from resanalysis.cli.options import Data, Model, Output, Source
+from resanalysis.cli.options import Data, Metric, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of, whole_numbers
 
 
@@ -50,6 +50,7 @@ def lesion(
     part: Annotated[
         Part, typer.Option(help="skip: cut each unit's skip and keep its branch, as the control.")
     ] = Part.branch,
+    metric: Metric = None,
 ) -> None:
     """The error without each residual unit, or without many at once.
 
@@ -68,6 +69,7 @@ def lesion(
     from resanalysis.experiments.lesion_many import lesion_many
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
+    from resanalysis.user_function import user_function
 
     with Run(output.out, stem, fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)
@@ -76,13 +78,14 @@ def lesion(
         if removed is not None:
             options = {"removed": removed, "draws": draws, "transitions": transitions.value}
             experiment = partial(lesion_many, subject.network, subject.examples(), **options)
+        own = None if metric is None else user_function(metric, "--metric")
         table = measure(
             run,
             lambda store: experiment(
-                seed=output.seed, store=store, **running(subject, source, output)
+                metric=own, seed=output.seed, store=store, **running(subject, source, output)
             ),
             figures.lesion if removed is None else figures.lesion_many,
-            options=options,
+            options=options if metric is None else {**options, "metric": metric},
             seed=output.seed,
             subject=subject,
         )

@@ -18,8 +18,9 @@ MODEL_HELP = (
     "hf:DIR or python:package.module:factory."
 )
 DATA_HELP = (
-    "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR or "
-    "folder:DIR (one folder per class)."
+    "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, "
+    "folder:DIR (one folder per class), text:FILE (cut by the model's own tokenizer) or "
+    "tokens:FILE.npz."
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
@@ -38,6 +39,16 @@ InputShape = Annotated[
         "--input-shape",
         metavar="C,H,W",
         help="Shape of one input, where there is no --data and the checkpoint does not record it.",
+    ),
+]
+
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="MODULE:FUNCTION",
+        help="A score of your own: a function of output, labels and intact output that returns a "
+        "number per example.",
     ),
 ]
 
@@ -81,7 +92,7 @@ class Source:
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Analyse this part of a larger model, such as backbone.body.",
+            help="Analyse this part inside the model, such as backbone.body; the rest runs as it is.",
             rich_help_panel="Model",
         ),
     ] = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.console import show
-from resanalysis.cli.options import Data, Model, Output, Source
+from resanalysis.cli.options import Data, Metric, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of
 
 
@@ -19,6 +19,7 @@ def reorder(
     draws: Annotated[
         int, typer.Option(min=1, metavar="N", help="Orders to try, spread over Kendall's tau.")
     ] = 300,
+    metric: Metric = None,
 ) -> None:
     """The error with residual units in another order.
 
@@ -30,16 +31,21 @@ def reorder(
     from resanalysis.experiments.reorder import reorder as experiment
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
+    from resanalysis.user_function import user_function
 
     with Run(output.out, "reorder", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)
+        own = None if metric is None else user_function(metric, "--metric")
         options: dict[str, Any] = {"draws": draws}
+        if metric is not None:
+            options["metric"] = metric
         table = measure(
             run,
             lambda store: experiment(
                 subject.network,
                 subject.examples(),
-                **options,
+                draws=draws,
+                metric=own,
                 seed=output.seed,
                 store=store,
                 **running(subject, source, output),

@@ -79,6 +79,7 @@ def response(
                 several.models,
                 several.examples,
                 kinds=chosen,
+                submodule=source.submodule,
                 batch_size=source.batch_size,
                 device=several.device,
                 seed=output.seed,
@@ -97,6 +98,7 @@ def response(
                 lambda frame: figures.response(frame, published=curves),
                 options={
                     "kinds": chosen,
+                    "submodule": source.submodule,
                     "published": None if published is None else published.name,
                 },
                 seed=output.seed,

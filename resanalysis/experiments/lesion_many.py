@@ -13,6 +13,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.evaluate import BlockStore, evaluate
 from resanalysis.network import ResidualNetwork
 from resanalysis.route import intact, without
+from resanalysis.scores import Metric
 
 Eligible = Literal["both", "eligible", "excluded"]
 
@@ -23,6 +24,7 @@ def lesion_many(
     *,
     removed: Sequence[int] = tuple(range(1, 21)),
     draws: int = 100,
+    metric: Metric | None = None,
     transitions: Eligible = "eligible",
     batch_size: int | None = None,
     device: torch.device | str | None = None,
@@ -41,6 +43,7 @@ def lesion_many(
     draws : orders per k; at least 30 make an interval worth drawing.
     transitions : whether units that change the stream's shape may be deleted: ``"eligible"``,
         ``"excluded"``, or ``"both"`` protocols side by side (the paper does not say).
+    metric : a score of your own, as in ``lesion``; its means are ``metric`` and ``intact_metric``.
 
     Returns
     -------
@@ -91,6 +94,7 @@ def lesion_many(
         network,
         routes,
         data,
+        metric=metric,
         batch_size=batch_size,
         device=device,
         store=store,
@@ -103,6 +107,9 @@ def lesion_many(
         frame[name] = scores.mean(name)[place]
     frame["intact_error"], frame["intact_loss"] = scores.mean("error")[0], scores.mean("loss")[0]
     frame["transitions_eligible"] = frame.pop("transitions_eligible")
+    if metric is not None:
+        frame["metric"] = scores.mean("metric")[place]
+        frame["intact_metric"] = scores.mean("metric")[0]
     frame.attrs = {
         "model": network.name,
         "data": data.name,

@@ -10,6 +10,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.evaluate import BlockStore, evaluate
 from resanalysis.network import ResidualNetwork
 from resanalysis.route import interchangeable, kendall_tau, reordered
+from resanalysis.scores import Metric
 
 # Tables and figures bin Kendall tau in steps of this width.
 TAU_BIN = 0.05
@@ -20,6 +21,7 @@ def reorder(
     data: Dataset,
     *,
     draws: int = 300,
+    metric: Metric | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -35,6 +37,7 @@ def reorder(
     Parameters
     ----------
     draws : random orders, beside the trained one (draw 0); fewer if there are not as many.
+    metric : a score of your own, as in ``lesion``; its mean is the column ``metric``.
 
     Returns
     -------
@@ -62,6 +65,7 @@ def reorder(
         network,
         [reordered(network, order) for _, order in orders],
         data,
+        metric=metric,
         batch_size=batch_size,
         device=device,
         store=store,
@@ -75,6 +79,7 @@ def reorder(
             "kendall_tau": [kendall_tau(order) for _, order in orders],
             "order": [" ".join(str(unit) for unit in order) for _, order in orders],
             **{name: scores.mean(name) for name in ("error", "loss", "agreement")},
+            **({} if metric is None else {"metric": scores.mean("metric")}),
         }
     )
     frame.attrs = {

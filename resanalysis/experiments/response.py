@@ -32,6 +32,7 @@ def response(
     data: Dataset | Mapping[str, Dataset],
     *,
     kinds: str | Sequence[str] = "3x3",
+    submodule: str | None = None,
     level: float = 0.95,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
@@ -50,6 +51,7 @@ def response(
     models : a model, or several by name; any module that the data can be given to.
     data : one data set, or one for each model by the same names (where they normalise differently).
     kinds : ``"3x3"``, ``"1x1"``, ``"linear"``…, several of them, or ``"all"`` layers with weights.
+    submodule : measure the layers of this part only; the whole model runs.
     batch_size : images at a time; some four million input values if left out.
 
     Returns
@@ -76,7 +78,7 @@ def response(
     quiet: dict[str, list[str]] = {}
     for name, model in named.items():
         examples = data[name] if isinstance(data, Mapping) else data
-        layers = _chosen(name, model, kinds)
+        layers = _chosen(name, model, kinds, submodule)
         seen = _measured(name, model, layers, examples, batch_size, device, store, show_progress)
         frames.append(_table(name, layers, seen, len(examples), level, seed))
         quiet[name] = [layer for layer in layers if layer not in seen.names]
@@ -117,10 +119,14 @@ def usual_kind(model: nn.Module) -> str:
     return "3x3" if "3x3" in there or not there else there.most_common(1)[0][0]
 
 
-def _chosen(name: str, model: nn.Module, kinds: str | Sequence[str]) -> dict[str, nn.Module]:
+def _chosen(
+    name: str, model: nn.Module, kinds: str | Sequence[str], submodule: str | None
+) -> dict[str, nn.Module]:
     """The layers of the kinds asked for, by module path."""
     wanted = {kinds} if isinstance(kinds, str) else set(kinds)
-    kind_of = {path: layer_kind(module) for path, module in model.named_modules()}
+    part = submodule or ""
+    inner = model.get_submodule(part).named_modules(prefix=part)
+    kind_of = {path: layer_kind(module) for path, module in inner}
     there = Counter(kind for kind in kind_of.values() if kind is not None)
     missing = sorted(wanted - set(there) - {"all"})
     if missing or not there:
@@ -133,7 +139,7 @@ def _chosen(name: str, model: nn.Module, kinds: str | Sequence[str]) -> dict[str
     return {
         path: module
         for path, module in model.named_modules()
-        if kind_of[path] is not None and ("all" in wanted or kind_of[path] in wanted)
+        if kind_of.get(path) is not None and ("all" in wanted or kind_of[path] in wanted)
     }
 
 

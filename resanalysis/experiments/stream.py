@@ -177,21 +177,23 @@ def _block(
         if labels is not None:
             h = h.detach().requires_grad_()
         passed = list(passages(network, h, side))
-        left = passed[-1].left
-        logits = network.leave(left, side)
+        taken = tuple(passed[position - 1].left if position else h for position in network.taps)
+        side = (*side, *taken)
+        logits = network.leave(passed[-1].left, side)
+    scored = isinstance(logits, Tensor) and logits.ndim < 4
     gradients: tuple[Tensor | None, ...] = (None,) * len(passed)
-    if labels is not None:
+    if labels is not None and scored:
         gradients = _directions(logits, labels, passed)
     with torch.no_grad():
         first_exit = _first_exit(network)
         rows: list[dict[str, Tensor]] = []
         for passage, gradient in zip(passed, gradients, strict=True):
             row = _of_unit(passage, gradient, kept)
-            if passage.unit.index >= first_exit:
+            if scored and passage.unit.index >= first_exit:
                 read = scores(network.leave(passage.left, side), labels, logits)
                 row |= {f"exit_{name}": read[NAMES.index(name)] for name in NAMES[:3]}
             rows.append(row)
-        nothing = torch.full((len(logits),), torch.nan)
+        nothing = torch.full((len(h),), torch.nan)
         block = {
             name: np.stack([row.get(name, nothing)[: stop - start].cpu().numpy() for row in rows])
             for name in MEASURED
@@ -225,7 +227,7 @@ def _first_exit(network: ResidualNetwork) -> int:
     first = len(network) - 1
     while (
         first > 0
-        and network.bridges[first] is None
+        and network.joined(first)
         and network.units[first - 1].out_shape == network.units[-1].out_shape
     ):
         first -= 1

@@ -102,7 +102,7 @@ def equal_runs(network: ResidualNetwork) -> Iterator[list[int]]:
     for unit in network.units:
         joins_run = (
             bool(run)
-            and network.bridges[unit.index] is None
+            and network.joined(unit.index)
             and network.units[run[-1]].out_shape == unit.in_shape
         )
         if run and not (joins_run and unit.in_shape == unit.out_shape):

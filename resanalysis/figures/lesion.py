@@ -61,9 +61,10 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
         ax.set_ylabel(metric_label(metric))
         ax.set_xlim(-0.7, stages["unit"].max() + 0.7)
         whole_numbers(ax.xaxis)
-        highest = units[high if with_intervals else metric].to_numpy(float)
-        top = max(float(highest.max(initial=0.0)), float(intact[metric]))
-        ax.set_ylim(0, top * 1.08 if top > 0 else 1)
+        drawn = [metric, low, high] if with_intervals else [metric]
+        values = frame[drawn].to_numpy(float)
+        top = float(np.nanmax(values, initial=0.0))
+        ax.set_ylim(float(np.nanmin(values, initial=0.0)) * 1.08, top * 1.08 if top > 0 else 1)
         legend_above(ax)
     return ax
 

@@ -75,7 +75,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
                        label="intact")  # fmt: skip
         ax.set_xlabel("Units deleted at random")
         ax.set_ylabel(metric_label(metric))
-        ax.set_ylim(bottom=0)
+        if metric != "metric":  # a user's own may be negative
+            ax.set_ylim(bottom=0)
         whole_numbers(ax.xaxis)
         legend_above(ax)
     return ax

@@ -46,10 +46,12 @@ RC: dict[Any, Any] = {
 
 
 METRICS = {
+    "metric": "Own metric",
     "error": "Error (fraction)",
     "agreement": "Agreement with intact (fraction)",
     "loss": "Cross-entropy (nats)",
     "kl": "KL from intact (nats)",
+    "perplexity": "Perplexity",
 }
 """Measured columns with the label of their axis, in the order figures prefer them."""
 

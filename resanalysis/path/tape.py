@@ -179,9 +179,15 @@ def record(
 
     Raises
     ------
-    ValueError : if the gradient at the input is asked for and is not defined, or if no unit has a skip.
+    ValueError : if the gradient at the input is asked for and is not defined, if no unit has a skip, or if
+        the head reads the stream at several places.
     """
     residual_units(network)
+    if network.taps:
+        raise ValueError(
+            f"the model around {network.name} reads the stream at {len(network.taps) + 1} places, so its "
+            "gradient does not pass one chain of units: gradients by path length are not defined for it"
+        )
     with torch.enable_grad():
         stem, h, side = _enter(network, inputs, at, at_once)
         links: list[Link] = []
@@ -233,7 +239,7 @@ def _enter(
         )
     start = inputs.detach().requires_grad_()
     h, side = network.enter(start)
-    if any(tensor.requires_grad for tensor in side):
+    if any(not isinstance(value, Tensor) or value.requires_grad for value in side):
         raise ValueError(
             f"units of {network.name} read side inputs that depend on the model's input, so that some "
             "of its gradient passes beside the stream: measure it at first-unit"

@@ -13,6 +13,7 @@ from resanalysis.unravel.check import check_view
 from resanalysis.unravel.dataflow import find_trunk
 from resanalysis.unravel.errors import UnravelError
 from resanalysis.unravel.group import grouped_by_layer
+from resanalysis.unravel.host import unravel_part
 from resanalysis.unravel.plain import assemble_plain
 
 __all__ = ["UnravelError", "unravel"]
@@ -24,6 +25,7 @@ def unravel(
     *,
     group: Literal["unit", "layer"] = "unit",
     plain: bool = False,
+    submodule: str | None = None,
     name: str | None = None,
 ) -> ResidualNetwork:
     """The unraveled view of a model: stem, units, bridges, head.
@@ -34,6 +36,8 @@ def unravel(
     example : a batch to call it with: a tensor, a tuple of arguments, or a dict of keyword arguments.
     group : ``"layer"`` makes one unit of all units of a layer (attention and MLP of a transformer).
     plain : read the model as a chain of layers with no skips (VGG, plain networks).
+    submodule : path of a part (a detector's backbone): its units are the chain, and the rest of the
+        model runs around them as it is. The model need not be capturable as a whole.
     name : what to call it; the class name if left out.
 
     Returns
@@ -49,6 +53,11 @@ def unravel(
     Source: Veit et al. 2016, §3 (the unraveled view).
     """
     name = name or type(model).__name__
+    if submodule:
+        if plain:
+            raise ValueError("plain and submodule do not go together: name the model or the part")
+        network = unravel_part(model, example, submodule, name)
+        return grouped_by_layer(network) if group == "layer" else network
     captured = capture(model, example)
     if plain:
         network = assemble_plain(captured, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,24 +11,43 @@ from torch import Tensor, fx
 from resanalysis.network import ResidualNetwork, ResidualUnit, SkipKind
 from resanalysis.unravel.capture import Captured
 from resanalysis.unravel.chain import Link, link
-from resanalysis.unravel.cut import Cut, Cutter
+from resanalysis.unravel.cut import Cut, Cutter, depends_on
 from resanalysis.unravel.dataflow import Addition, Trunk, between
+from resanalysis.unravel.errors import UnravelError
 from resanalysis.unravel.naming import layer_path, module_path, unit_names
 
 _aten = torch.ops.aten
 
 
-def assemble(captured: Captured, trunk: Trunk, name: str) -> ResidualNetwork:
-    """Cut the graph at the units of the trunk."""
+def assemble(
+    captured: Captured, trunk: Trunk, name: str, outputs: tuple[fx.Node, ...] = ()
+) -> ResidualNetwork:
+    """Cut the graph at the units of the trunk.
+
+    Parameters
+    ----------
+    outputs : make the head return all of these as a tuple, not the trunk's last node.
+    """
     links = link(trunk)
-    cutter = Cutter(captured, trunk.stream)
+    boundaries = [node for item in links for node in (item.entry, item.exit)]
+    cutter = Cutter(captured, boundaries)
     cuts = [_unit_cuts(item) for item in links]
     crossings = [
         None if index == 0 or item.entry is links[index - 1].exit else (links[index - 1], item)
         for index, item in enumerate(links)
     ]
     bridges = [None if pair is None else Cut(pair[0].exit, pair[1].entry) for pair in crossings]
-    head = Cut(links[-1].exit, captured.output)
+    head = Cut(links[-1].exit, trunk.nodes[-1])
+    taps: dict[int, fx.Node] = {}
+    if outputs:
+        taps = _taps(outputs, links, depends_on(captured.module.graph, links[0].entry))
+        head = Cut(
+            links[-1].exit,
+            trunk.nodes[-1],
+            make=lambda _graph, copied: tuple(copied(node) for node in outputs),
+            needs=outputs,
+            taps=tuple(taps.values()),
+        )
     cutter.choose_side_inputs(
         [
             *(Cut(item.entry, item.exit) for item in links),
@@ -66,9 +85,48 @@ def assemble(captured: Captured, trunk: Trunk, name: str) -> ResidualNetwork:
         units=tuple(units),
         head=cutter.piece(head),
         bridges=tuple(None if bridge is None else cutter.piece(bridge) for bridge in bridges),
+        taps=tuple(taps),
         name=name,
         batch_size=captured.batch_size,
     )
+
+
+def _taps(
+    outputs: Sequence[fx.Node], links: Sequence[Link], stream: frozenset[fx.Node]
+) -> dict[int, fx.Node]:
+    """Where on the chain the outputs read the stream: the tensor that enters it, or leaves a unit, by position.
+
+    Raises
+    ------
+    UnravelError : if an output is made inside a unit.
+    """
+    at = {item.exit: position for position, item in enumerate(links, start=1)}
+    at[links[0].entry] = 0
+    inside = {
+        node: index
+        for index, item in enumerate(links)
+        for node in between(item.entry, (item.exit,), stream) & stream - {item.exit}
+    }
+    found: dict[int, fx.Node] = {}
+    seen: set[fx.Node] = set()
+    todo = list(outputs)
+    while todo:
+        node = todo.pop()
+        if node in seen or node not in stream:
+            continue
+        seen.add(node)
+        if node in at:
+            if at[node] < len(links):
+                found[at[node]] = node
+        elif node in inside:
+            raise UnravelError(
+                f"an output of this part is made inside unit {inside[node]} "
+                f"({module_path(links[inside[node]].addition.node)}, operation {node.name}), not between "
+                "units: name a part that ends after it, or the whole model"
+            )
+        else:
+            todo.extend(node.all_input_nodes)
+    return dict(sorted(found.items()))
 
 
 def _unit_cuts(item: Link) -> dict[str, Cut]:

@@ -31,14 +31,17 @@ class Captured:
     module : holds the weights (detached, sharing storage with the model's) and the graph.
     inputs : the placeholders that take the model's tensor inputs, in flattened order.
     output : the node whose value is the model's output.
-    in_spec : how the model's arguments are nested.
+    leaves : everything the model returns, flattened: nodes, and constants.
+    in_spec, out_spec : how the model's arguments, and what it returns, are nested.
     batch_size : ``None`` where the graph takes any batch, else the only size it takes.
     """
 
     module: fx.GraphModule
     inputs: tuple[fx.Node, ...]
     output: fx.Node
+    leaves: tuple[Any, ...]
     in_spec: Any
+    out_spec: Any
     batch_size: int | None
 
 
@@ -63,22 +66,24 @@ def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
             module.training = flag
 
 
-def capture(model: nn.Module, example: Inputs) -> Captured:
+def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
     """Capture ``model`` in eval mode with any batch size.
+
+    Parameters
+    ----------
+    sizes : for positional arguments, nested like them: the dimensions of each tensor that change with
+        the batch; dimension 0 of every tensor if left out.
 
     Raises
     ------
     UnravelError : if the model's control flow depends on values, or it cannot be called with
         ``example``; the message names the line of the model.
     """
-    for size in (2, None):
-        program = _export(model, _resized(example, size))
-        module = program.module(check_guards=False)
-        if not isinstance(module, fx.GraphModule):
-            raise UnravelError("torch.export gave no graph for this model")
+    program, module = _exported(model, example if sizes is not None else _of_two(example), sizes)
+    batch_size = _fixed_batch_size(module.graph)
+    if batch_size is not None and sizes is None:  # then of the size the user gave
+        program, module = _exported(model, example, sizes)
         batch_size = _fixed_batch_size(module.graph)
-        if batch_size is None:
-            break
     functional = _made_functional(module)
     if not functional:
         module = program.run_decompositions({}).module(check_guards=False)
@@ -90,25 +95,35 @@ def capture(model: nn.Module, example: Inputs) -> Captured:
         module=module,
         inputs=tuple(node for node in module.graph.nodes if node.op == "placeholder"),
         output=_chosen_output(program, module.graph),
+        leaves=tuple(pytree.tree_leaves(_returned(module.graph))),
         in_spec=program.call_spec.in_spec,
+        out_spec=program.call_spec.out_spec,
         batch_size=batch_size,
     )
 
 
-def _resized(example: Inputs, size: int | None) -> Inputs:
-    """The example with ``size`` rows: enough for a capture, and not 1, which export would specialise."""
-    if size is None:
-        return example
+def _of_two(example: Inputs) -> Inputs:
+    """The example with two rows: enough for a capture, and not one, which export would specialise."""
 
     def rows(value: Any) -> Any:
         if not isinstance(value, Tensor) or value.ndim == 0:
             return value
-        return torch.cat([value] * size)[:size] if len(value) < size else value[:size]
+        return torch.cat([value] * 2)[:2] if len(value) < 2 else value[:2]
 
     return pytree.tree_map(rows, example)
 
 
-def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
+def _exported(
+    model: nn.Module, example: Inputs, sizes: Any
+) -> tuple[ExportedProgram, fx.GraphModule]:
+    program = _export(model, example, sizes)
+    module = program.module(check_guards=False)
+    if not isinstance(module, fx.GraphModule):
+        raise UnravelError("torch.export gave no graph for this model")
+    return program, module
+
+
+def _export(model: nn.Module, example: Inputs, sizes: Any) -> ExportedProgram:
     args, kwargs = as_arguments(example)
 
     def dynamic(value: Any) -> Any:
@@ -117,6 +132,8 @@ def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
     shapes: Any = (*(pytree.tree_map(dynamic, arg) for arg in args),)
     if kwargs:
         shapes = {name: pytree.tree_map(dynamic, value) for name, value in kwargs.items()}
+    if sizes is not None:
+        shapes = sizes
     with evaluation_mode(model), torch.no_grad():
         try:
             model(*args, **kwargs)
@@ -259,8 +276,7 @@ def _drop_transparent(graph: fx.Graph) -> None:
 
 def _chosen_output(program: ExportedProgram, graph: fx.Graph) -> fx.Node:
     """The model's logits: the field of that name, else the first float tensor it returns."""
-    returned = next(node for node in graph.nodes if node.op == "output").args[0]
-    leaves = pytree.tree_leaves(returned)
+    leaves = pytree.tree_leaves(_returned(graph))
     paths = [str(path) for path, _ in _output_paths(program, leaves)]
     candidates = [
         (path, leaf)
@@ -276,6 +292,10 @@ def _chosen_output(program: ExportedProgram, graph: fx.Graph) -> fx.Node:
             if wanted in path:
                 return leaf
     return candidates[0][1]
+
+
+def _returned(graph: fx.Graph) -> Any:
+    return next(node for node in graph.nodes if node.op == "output").args[0]
 
 
 def _output_paths(program: ExportedProgram, leaves: list[Any]) -> list[tuple[str, Any]]:

@@ -48,9 +48,11 @@ class Cut:
 
     start: fx.Node
     end: fx.Node
-    make: Callable[[fx.Graph, Callable[[fx.Node], fx.Node]], fx.Node] | None = None
+    make: Callable[[fx.Graph, Callable[[fx.Node], fx.Node]], Any] | None = None
     """Builds the result from other nodes where it is no node of the graph itself."""
     needs: tuple[fx.Node, ...] = ()
+    taps: tuple[fx.Node, ...] = ()
+    """Earlier tensors of the stream that it reads too; they follow the side inputs."""
 
 
 class Cutter:
@@ -61,9 +63,11 @@ class Cutter:
     input.
     """
 
-    def __init__(self, captured: Captured, stream: frozenset[fx.Node]) -> None:
+    def __init__(self, captured: Captured, boundaries: Sequence[fx.Node]) -> None:
+        """Cut between ``boundaries``: where the chain begins, and where each unit begins and ends."""
         self._captured = captured
-        self._stream = stream
+        self._stream = depends_on(captured.module.graph, boundaries[0])
+        self._boundaries = frozenset(boundaries)
         self._from_input = self._reached_from_inputs()
         self._side: list[fx.Node] = []
 
@@ -91,13 +95,18 @@ class Cutter:
     def _frontier(self, cut: Cut) -> set[fx.Node]:
         """Tensors beside the stream that the piece's own nodes read."""
         found: set[fx.Node] = set()
-        seen: set[fx.Node] = {cut.start}
+        seen: set[fx.Node] = {cut.start, *cut.taps}
         todo = list(cut.needs or (cut.end,))
         while todo:
             node = todo.pop()
             if node in seen or node.op == "get_attr":
                 continue
             seen.add(node)
+            if node in self._boundaries and node is not cut.end:
+                raise UnravelError(
+                    f"what leads to {cut.end.name} reads the stream as it was before an earlier unit "
+                    f"({node.name}), by a mask or an index: the chain cannot be cut there"
+                )
             if node in self._stream:
                 todo.extend(node.all_input_nodes)
             elif _is_tensor(node):
@@ -108,7 +117,7 @@ class Cutter:
         """The part of the graph from ``cut.start`` to ``cut.end``; an identity where they are one."""
         if cut.start is cut.end and cut.make is None:
             return nn.Identity()
-        builder = _Builder(self._captured.module, self._stream, self._side)
+        builder = _Builder(self._captured.module, [*self._side, *cut.taps])
         return builder.piece(cut)
 
     def stem(self, start: fx.Node) -> Stem:
@@ -127,11 +136,8 @@ class Cutter:
 
 
 class _Builder:
-    def __init__(
-        self, root: fx.GraphModule, stream: frozenset[fx.Node], side: Sequence[fx.Node]
-    ) -> None:
+    def __init__(self, root: fx.GraphModule, side: Sequence[fx.Node]) -> None:
         self._root = root
-        self._stream = stream
         self._side = list(side)
 
     def piece(self, cut: Cut) -> nn.Module:
@@ -194,6 +200,15 @@ class _Builder:
                 if dimension is not None:
                     return graph.call_function(torch.ops.aten.sym_size.int, (copied, dimension))
         return None
+
+
+def depends_on(graph: fx.Graph, start: fx.Node) -> frozenset[fx.Node]:
+    """``start`` and every tensor made from its values, masks and indices too; not from its sizes alone."""
+    reached = {start}
+    for node in graph.nodes:
+        if _is_tensor(node) and any(before in reached for before in node.all_input_nodes):
+            reached.add(node)
+    return frozenset(reached)
 
 
 def _is_tensor(node: fx.Node) -> bool:

@@ -95,12 +95,16 @@ def _rank(trunk: Trunk) -> tuple[int, int]:
 def trunk_from(flow: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node) -> Trunk:
     """The nodes that dominate ``output`` as seen from ``source``, and the additions among them."""
     stream = nx.descendants(flow, source) | {source}
+    beside = _fed_by_inputs(flow) - stream
     dominator = nx.immediate_dominators(flow.subgraph(stream), source)
     nodes = [output]
     while nodes[-1] is not source:
         nodes.append(dominator[nodes[-1]])
     nodes.reverse()
-    found = (_residual_addition(node, split, stream) for split, node in itertools.pairwise(nodes))
+    found = (
+        _residual_addition(node, split, stream, beside)
+        for split, node in itertools.pairwise(nodes)
+    )
     return Trunk(tuple(nodes), tuple(a for a in found if a is not None), frozenset(stream))
 
 
@@ -121,7 +125,18 @@ def _terms(node: fx.Node, stream: set[fx.Node]) -> list[fx.Node] | None:
     return terms
 
 
-def _residual_addition(node: fx.Node, split: fx.Node, stream: set[fx.Node]) -> Addition | None:
+def _fed_by_inputs(flow: nx.DiGraph[fx.Node]) -> set[fx.Node]:
+    """What is made from the model's float inputs, and not from weights alone."""
+    fed = {node for node in flow if node.op == "placeholder"}
+    for node in nx.topological_sort(flow):
+        if any(before in fed for before in flow.predecessors(node)):
+            fed.add(node)
+    return fed
+
+
+def _residual_addition(
+    node: fx.Node, split: fx.Node, stream: set[fx.Node], beside: set[fx.Node]
+) -> Addition | None:
     if not _is_addition(node):
         return None
     terms = _terms(node, stream)
@@ -140,9 +155,25 @@ def _residual_addition(node: fx.Node, split: fx.Node, stream: set[fx.Node]) -> A
         if weights[0] == weights[1] or (node.kwargs and weights[1] < weights[0]):
             return None
         skip, branch = operands if weights[0] < weights[1] else reversed(operands)
+        region = between(split, (skip,), stream)
+        if any(before in beside for node in region for before in node.all_input_nodes):
+            return None  # a frozen batch norm seen from its scale: x enters it from beside
         addition = Addition(node, split, skip, (branch,))
-    has_weights = any(_weight(term, split, stream)[0] for term in addition.branch)
-    return addition if has_weights else None
+    return addition if _has_weights(addition, beside) else None
+
+
+def _has_weights(addition: Addition, beside: set[fx.Node]) -> bool:
+    """Whether the branch has layers, also where its weights are chosen or computed (experts, weight norm)."""
+    seen: set[fx.Node] = {addition.split, *beside}
+    todo = list(addition.branch)
+    while todo:
+        node = todo.pop()
+        if node.op == "get_attr":
+            return True
+        if node not in seen:
+            seen.add(node)
+            todo.extend(node.all_input_nodes)
+    return False
 
 
 def between(

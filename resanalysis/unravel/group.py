@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from resanalysis.network import Piece, ResidualNetwork, ResidualUnit, run_piece
 
 
-class _Chain(nn.Module):
+class Chain(nn.Module):
     """Pieces one after the other, as a piece."""
 
     def __init__(self, pieces: Sequence[nn.Module]) -> None:
@@ -57,7 +57,7 @@ def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
     for group, members in groupby(network.units, key=lambda unit: unit.group):
         run: list[ResidualUnit] = []
         for unit in members:
-            if run and network.bridges[unit.index] is not None:
+            if run and not network.joined(unit.index):
                 runs.append(run)
                 run = []
             run.append(unit)
@@ -69,7 +69,8 @@ def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
         for index, run in enumerate(runs)
     )
     bridges = tuple(network.bridges[run[0].index] for run in runs)
-    return replace(network, units=units, bridges=bridges)
+    taps = tuple(index for index, run in enumerate(runs) if run[0].index in network.taps)
+    return replace(network, units=units, bridges=bridges, taps=taps)
 
 
 def _side_count(network: ResidualNetwork) -> int:
@@ -103,8 +104,8 @@ def _layer(run: Sequence[ResidualUnit], index: int, side_count: int) -> Residual
     identity = all(unit.skip_kind == "identity" for unit in run) and all(
         isinstance(unit.join, nn.Identity) for unit in run[:-1]
     )
-    skip: nn.Module = nn.Identity() if identity else Piece(_Chain(as_skipped(run)[:-1]), every)
-    whole = Piece(_Chain(as_run(run)[:-1]), every)
+    skip: nn.Module = nn.Identity() if identity else Piece(Chain(as_skipped(run)[:-1]), every)
+    whole = Piece(Chain(as_run(run)[:-1]), every)
     return ResidualUnit(
         index=index,
         name=first.group,

@@ -44,7 +44,7 @@ def assemble_plain(captured: Captured, name: str) -> ResidualNetwork:
         for before, after in itertools.pairwise(cuts)
     ]
     head = Cut(cuts[-1].end, captured.output)
-    cutter = Cutter(captured, trunk.stream)
+    cutter = Cutter(captured, [node for cut in cuts for node in (cut.start, cut.end)])
     cutter.choose_side_inputs([*cuts, *(b for b in bridges if b is not None), head])
     units: list[ResidualUnit] = []
     stage = 0

@@ -1,0 +1,44 @@
+"""A user's own function, named on the command line as ``package.module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def user_function(name: str, option: str) -> Callable[..., Any]:
+    """Import a function; the current folder counts as a place to import from.
+
+    Parameters
+    ----------
+    name : ``package.module:function``.
+    option : what the user wrote it after, for messages.
+
+    Raises
+    ------
+    ValueError : if there is no such module or function, or importing it fails.
+    """
+    module_name, _, function_name = name.removeprefix("python:").partition(":")
+    if not module_name or not function_name:
+        raise ValueError(f"{option} {name}: write package.module:function")
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ValueError(
+            f"{option} {name}: importing {module_name} raised {type(error).__name__}: {first}"
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ValueError(f"{option} {name}: {module_name} has no function {function_name}")
+    return function
