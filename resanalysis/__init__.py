@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from resanalysis.experiments.lesion import lesion
     from resanalysis.experiments.lesion_many import lesion_many
     from resanalysis.experiments.paths import paths, paths_remaining
+    from resanalysis.experiments.prune import prune
     from resanalysis.experiments.rearrange import rearrange
     from resanalysis.experiments.reorder import reorder
     from resanalysis.experiments.response import response
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         swapped,
         without,
     )
+    from resanalysis.shortened import shortened
     from resanalysis.unravel import UnravelError, unravel
 
 _HOME = {
@@ -77,6 +79,7 @@ _HOME = {
     "parallel": "resanalysis.route",
     "kendall_tau": "resanalysis.route",
     "evaluate": "resanalysis.evaluate",
+    "shortened": "resanalysis.shortened",
     "Scores": "resanalysis.evaluate",
     "gradients": "resanalysis.experiments.gradients",
     "unit_share": "resanalysis.experiments.unit_share",
@@ -87,6 +90,7 @@ _HOME = {
     "inspect": "resanalysis.experiments.inspect",
     "lesion": "resanalysis.experiments.lesion",
     "lesion_many": "resanalysis.experiments.lesion_many",
+    "prune": "resanalysis.experiments.prune",
     "rearrange": "resanalysis.experiments.rearrange",
     "reorder": "resanalysis.experiments.reorder",
     "paths": "resanalysis.experiments.paths",
@@ -120,12 +124,14 @@ __all__ = [
     "paths",
     "paths_remaining",
     "placed",
+    "prune",
     "rearrange",
     "reorder",
     "reordered",
     "response",
     "save_checkpoint",
     "scaled",
+    "shortened",
     "stream",
     "stream_damage",
     "stream_spans",

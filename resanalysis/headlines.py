@@ -38,6 +38,8 @@ def headlines(stem: str, frame: pd.DataFrame) -> Headlines:
             return _response(frame)
         case "stream":
             return _stream(frame)
+        case "prune":
+            return _prune(frame)
         case "history":
             return _history(frame)
         case _:
@@ -66,6 +68,7 @@ def _lesion(frame: pd.DataFrame) -> Headlines:
         )
     ]
     measured = [row for row in units if row["error"] == row["error"]]  # NaN: cannot be deleted
+    rows += _perplexity(intact, measured)
     if not measured:
         return rows
     rows.append(("median, one unit deleted", _percent(np.median([r["error"] for r in measured]))))
@@ -80,6 +83,26 @@ def _lesion(frame: pd.DataFrame) -> Headlines:
                 f"{100 * row['delta_low']:+.2f} to {100 * row['delta_high']:+.2f})",
             )
         )
+    return rows
+
+
+def _perplexity(intact: dict[str, Any], measured: list[dict[str, Any]]) -> Headlines:
+    """Of a language model: the perplexity of the whole, and without the unit that it needs most."""
+    if "perplexity" not in intact:
+        return []
+
+    def text(row: dict[str, Any]) -> str:
+        interval = f"{row['perplexity_low']:.4g} to {row['perplexity_high']:.4g}"
+        return f"{row['perplexity']:.4g}" + (
+            f"  (95 %: {interval})" if "nan" not in interval else ""
+        )
+
+    rows: Headlines = [("intact perplexity", text(intact))]
+    if measured:
+        middle = float(np.median([row["perplexity"] for row in measured]))
+        worst = max(measured, key=lambda row: row["perplexity"])
+        rows.append(("median perplexity, one unit deleted", f"{middle:.4g}"))
+        rows.append((f"perplexity without {worst['unit']} ({worst['name']})", text(worst)))
     return rows
 
 
@@ -296,6 +319,46 @@ def _rearrange(frame: pd.DataFrame) -> Headlines:
     if len(swaps):
         worst = swaps.iloc[int(np.argmin(swaps["score"].to_numpy()))]
         rows.append((f"worst swap: units {worst['units']}", f"{worst['score']:.3f}"))
+    return rows
+
+
+def _prune(frame: pd.DataFrame) -> Headlines:
+    intact = frame.loc[frame["order"] == "intact"].iloc[0]
+    metric = "error" if np.isfinite(intact["error"]) else "agreement"
+    rows: Headlines = []
+    if metric == "error":
+        rows.append(("intact error", _percent(intact["error"])))
+    curves = {
+        str(name): part.groupby("removed")[metric].median()
+        for name, part in frame.loc[frame["order"] != "intact"].groupby("order", sort=False)
+    }
+    first = "greedy" if "greedy" in curves else next(iter(curves))
+    sizes = np.asarray(curves[first].index, dtype=int)
+    for k in dict.fromkeys(sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]].tolist()):
+        row = frame.loc[(frame["order"] == first) & (frame["removed"] == k)].iloc[0]
+        faster = row["speedup"]
+        rows.append(
+            (
+                f"{k} removed, {first}",
+                f"{metric} {_percent(row[metric])}"
+                + (f", {faster:.2f} times as fast" if np.isfinite(faster) else ""),
+            )
+        )
+    if first == "greedy":
+        # Agreement falls where error rises.
+        sign = 1 if metric == "error" else -1
+        behind = {
+            name: sign * float((curve - curves[first]).mean())
+            for name, curve in curves.items()
+            if name != first
+        }
+        for name in sorted(behind, key=lambda name: behind[name]):
+            rows.append(
+                (
+                    f"{name.replace('_', ' ')} behind greedy",
+                    f"{100 * behind[name]:+.2f} points of {metric}, mean over 1 to {sizes[-1]} removed",
+                )
+            )
     return rows
 
 

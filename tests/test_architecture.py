@@ -11,12 +11,12 @@ PACKAGE = Path(__file__).parent.parent / "resanalysis"
 
 # A module may import from its own step and from earlier ones.
 STEPS = (
-    ("progress", "results", "statistics", "models", "training", "bundled"),
+    ("progress", "user_function", "results", "statistics", "models", "training", "bundled"),
     ("network",),
     ("route", "rearrangement", "path", "path_length", "fast", "scores", "stream_measures"),
     ("checkpoint", "datasets"),
     ("unravel",),
-    ("evaluate",),
+    ("evaluate", "shortened", "shortened_files"),
     ("experiments",),
     ("figures",),
     ("headlines", "pipeline", "train"),

@@ -106,3 +106,28 @@ def test_inspect() -> None:
 
 def test_an_unknown_table_tells_its_size() -> None:
     assert headlines("else", pd.DataFrame({"a": [1, 2]})) == [("rows", "2")]
+
+
+def test_lesion_of_a_language_model() -> None:
+    table = pd.DataFrame(
+        {
+            "unit": [-1, 0, 1],
+            "name": ["intact", "a", "b"],
+            "transition": [False, False, False],
+            "error": [0.5, 0.6, 0.7],
+            "error_low": [0.4, 0.5, 0.6],
+            "error_high": [0.6, 0.7, 0.8],
+            "delta": [0.0, 0.1, 0.2],
+            "delta_low": [0.0, 0.0, 0.1],
+            "delta_high": [0.0, 0.2, 0.3],
+            "p_holm": [1.0, 0.6, 1e-9],
+            "perplexity": [21.25, 40.0, 1234.5],
+            "perplexity_low": [20.0, 35.0, float("nan")],
+            "perplexity_high": [23.0, 45.0, float("nan")],
+        }
+    )
+    assert headlines("lesion", table)[1:4] == [
+        ("intact perplexity", "21.25  (95 %: 20 to 23)"),
+        ("median perplexity, one unit deleted", "637.2"),
+        ("perplexity without 1 (b)", "1234"),
+    ]

@@ -16,6 +16,7 @@ from resanalysis.cli.gradients import gradients
 from resanalysis.cli.inspect import inspect
 from resanalysis.cli.lesion import lesion
 from resanalysis.cli.paths import paths
+from resanalysis.cli.prune import prune
 from resanalysis.cli.rearrange import rearrange
 from resanalysis.cli.reorder import reorder
 from resanalysis.cli.report import report
@@ -83,6 +84,12 @@ command(
     example="resanalysis stream model.pt --data test.npz\n"
     "resanalysis stream hf:gpt2 --data tokens:test.npz --group layer --no-damage",
 )(stream)
+command(
+    app,
+    panel=EXPERIMENT,
+    example="resanalysis prune model.pt --data test.npz\n"
+    "resanalysis prune model.pt --data test.npz --orders greedy,influence,random --max-drop 0.01",
+)(prune)
 command(
     app,
     panel=WHOLE,

@@ -5,6 +5,7 @@ from resanalysis.figures.inspect import inspect
 from resanalysis.figures.lesion import lesion
 from resanalysis.figures.lesion_many import lesion_many
 from resanalysis.figures.paths import paths, paths_remaining
+from resanalysis.figures.prune import prune
 from resanalysis.figures.rearrange import rearrange
 from resanalysis.figures.reorder import reorder
 from resanalysis.figures.response import response
@@ -18,6 +19,7 @@ __all__ = [
     "lesion_many",
     "paths",
     "paths_remaining",
+    "prune",
     "rearrange",
     "reorder",
     "response",

@@ -1,0 +1,78 @@
+"""How many units to take out for good, read off the table of ``prune``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Units to remove, and what the table says of the network without them.
+
+    Attributes
+    ----------
+    units : in the order they went; empty if no number of them qualifies.
+    drop : rise of the error, or without labels the share of answers that changed.
+    reason : why there are none, else empty.
+    """
+
+    order: str
+    units: tuple[int, ...]
+    drop: float
+    reason: str = ""
+
+
+def choose(
+    frame: pd.DataFrame,
+    *,
+    order: str = "greedy",
+    remove: int | None = None,
+    max_drop: float | None = None,
+) -> Choice:
+    """The first ``remove`` units of an order, or as many as cost no more than ``max_drop``.
+
+    Parameters
+    ----------
+    frame : the table of ``prune``.
+    order : whose units go; of ``random``, the first draw.
+    max_drop : of the error (a fraction) on the examples the table is measured on; the largest number of
+        units that stays within it is taken, also where fewer cost more. Without labels, of the
+        agreement with the intact network.
+
+    Raises
+    ------
+    ValueError : if both or none of ``remove`` and ``max_drop`` are given, or the table does not have the
+        order or as many units.
+    """
+    if (remove is None) == (max_drop is None):
+        raise ValueError("name either how many units to remove or the largest drop allowed")
+    rows = frame.loc[(frame["order"] == order) & (frame["draw"] == 0)].sort_values("removed")
+    if rows.empty:
+        there = [name for name in dict.fromkeys(frame["order"]) if name != "intact"]
+        raise ValueError(f"the table has no order {order!r}; it has {', '.join(there)}")
+    units = tuple(int(unit) for unit in rows["unit"])
+    drops = rows["delta"].to_numpy(dtype=np.float64)
+    if np.isnan(drops).all():
+        drops = 1 - rows["agreement"].to_numpy(dtype=np.float64)
+    if remove is not None:
+        if not 1 <= remove <= len(units):
+            raise ValueError(
+                f"the order {order} has 1 to {len(units)} units to remove, got {remove}"
+            )
+        return Choice(order, units[:remove], float(drops[remove - 1]))
+    # A fraction such as 0.07 − 0.05 is above 0.02 by rounding alone.
+    within = np.flatnonzero(drops <= float(max_drop or 0.0) + 1e-9)
+    if not len(within):
+        best = int(np.argmin(drops))
+        return Choice(
+            order,
+            (),
+            float("nan"),
+            f"no number of units in the order {order} costs {max_drop:g} or less: the least is "
+            f"{drops[best]:.4g}, with {best + 1} removed; no model was written",
+        )
+    count = int(within[-1]) + 1
+    return Choice(order, units[:count], float(drops[count - 1]))

@@ -1,0 +1,173 @@
+"""Orders in which units can go: by measured damage, by cheap measures of the intact network, at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resanalysis.datasets import Dataset
+from resanalysis.evaluate import BlockStore, evaluate
+from resanalysis.network import ResidualNetwork
+from resanalysis.progress import progress_bar
+from resanalysis.route import without
+
+By = Literal["loss", "error", "kl"]
+MEASURES = (
+    "influence", "ratio", "branch_norm", "cosine", "gradient_cosine", "gate", "bn_scale", "scale",
+)  # fmt: skip
+"""Columns of ``stream.csv`` that order units, the smallest value first to go."""
+ORDERS = ("greedy", "lesion", *MEASURES, "random")
+DEFAULT = ("greedy", "lesion", "influence", "ratio", "branch_norm", "cosine", "random")
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order in which units go.
+
+    Attributes
+    ----------
+    name, draw : one of ``ORDERS``, and the number of the random order (else 0).
+    units : the first to go first.
+    """
+
+    name: str
+    draw: int
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prefixed:
+    """A store whose keys begin with a word of their own, so that several evaluations can share it."""
+
+    store: BlockStore
+    prefix: str
+
+    def get(self, key: str) -> Mapping[str, NDArray[Any]] | None:
+        return self.store.get(f"{self.prefix}-{key}")
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.store.put(f"{self.prefix}-{key}", arrays)
+
+
+def prefixed(store: BlockStore | None, prefix: str) -> BlockStore | None:
+    """``store`` for one of several evaluations; ``None`` stays ``None``."""
+    return None if store is None else Prefixed(store, prefix)
+
+
+@dataclass(frozen=True, eq=False)
+class Damage:
+    """Measures on the calibration examples what is lost without some units.
+
+    Attributes
+    ----------
+    network : in a form to evaluate as it is, such as ``forward_only`` gives.
+    by : what is compared first; ties go to the lower loss, then the lower KL, then the earlier unit.
+    """
+
+    network: ResidualNetwork
+    data: Dataset
+    by: By
+    batch_size: int | None = None
+    store: BlockStore | None = None
+
+    def ranked(self, gone: Sequence[int], candidates: Sequence[int]) -> list[int]:
+        """The candidates, the one whose deletion beside ``gone`` costs least first."""
+        scores = evaluate(
+            self.network,
+            [without(self.network, [*gone, unit]) for unit in candidates],
+            self.data,
+            batch_size=self.batch_size,
+            fast=False,  # it is fast already, and made so once for all steps
+            store=prefixed(self.store, f"damage-{'.'.join(str(unit) for unit in gone)}"),
+        )
+        columns = [scores.mean(name) for name in dict.fromkeys((self.by, "loss", "kl"))]
+        values = np.where(np.isfinite(columns), columns, np.inf)
+        # The last key of lexsort is its first.
+        return [candidates[int(row)] for row in np.lexsort([list(candidates), *values[::-1]])]
+
+
+def greedy(
+    damage: Damage, pool: Sequence[int], steps: int, *, show_progress: bool = False
+) -> tuple[int, ...]:
+    """At each step the unit goes whose deletion, given those already gone, costs least.
+
+    All candidates of a step are evaluated together, their common prefixes once: some
+    ``steps · len(pool)`` routes in all.
+    """
+    gone: list[int] = []
+    total = sum(len(pool) - step for step in range(steps))
+    with progress_bar("greedy", total, show=show_progress) as advance:
+        for _ in range(steps):
+            candidates = [unit for unit in pool if unit not in gone]
+            gone.append(damage.ranked(gone, candidates)[0])
+            advance(len(candidates))
+    return tuple(gone)
+
+
+def by_measure(table: pd.DataFrame, name: str, pool: Sequence[int]) -> tuple[int, ...] | None:
+    """Ascending order of a measure of ``stream``; ``None`` where no unit of the pool has it.
+
+    Units it is not defined for go last, in their order.
+    """
+    values = table.set_index("unit")[name].reindex(list(pool)).to_numpy(dtype=np.float64)
+    if not np.isfinite(values).any():
+        return None
+    keys = np.where(np.isfinite(values), values, np.inf)
+    return tuple(pool[int(row)] for row in np.argsort(keys, kind="stable"))
+
+
+def at_random(pool: Sequence[int], draws: int, seed: int, eligible: bool) -> list[tuple[int, ...]]:
+    """The orders that ``lesion_many`` draws: more of them add to the first ones and change none."""
+    generator = np.random.default_rng([seed, int(eligible)])
+    return [tuple(int(unit) for unit in generator.permutation(pool)) for _ in range(draws)]
+
+
+def halves(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """A seeded share of the examples, with the classes in their proportions, and the other examples.
+
+    Raises
+    ------
+    ValueError : if one of the two would be empty.
+    """
+    wanted = round(share * len(data)) if 0 < share < 1 else 0
+    if not 0 < wanted < len(data):
+        raise ValueError(
+            f"orders are found on some of the {len(data)} examples and measured on the others, and a "
+            f"share of {share:g} leaves none for one of the two: give a calibration between 0 and 1"
+        )
+    held = data.limited(wanted, seed)
+    other = ~np.isin(data.indices, held.indices)
+    return held, replace(
+        data,
+        indices=data.indices[other],
+        labels=None if data.labels is None else data.labels[other],
+        mask=None if data.mask is None else data.mask[other],
+        subset=f"the {int(other.sum())} that are not in a {held.subset}",
+    )
+
+
+def check_orders(orders: Sequence[str]) -> None:
+    """Refuse what is no order, and names given twice."""
+    unknown = [name for name in orders if name not in ORDERS]
+    if unknown or not orders:
+        raise ValueError(
+            f"no order {', '.join(map(repr, unknown)) or 'named'}; there are {', '.join(ORDERS)}"
+        )
+    if len(set(orders)) < len(orders):
+        raise ValueError(f"each order is named once, got {', '.join(orders)}")
+
+
+def check_by(by: str | None, labelled: bool) -> By:
+    """What damage is measured by: the loss, or without labels the KL divergence from the intact output."""
+    if by is None:
+        return "loss" if labelled else "kl"
+    if by not in get_args(By):
+        raise ValueError(f"no damage {by!r}; there are {', '.join(get_args(By))}")
+    if by != "kl" and not labelled:
+        raise ValueError(f"the {by} needs labels, and the data has none; compare by kl")
+    return by  # type: ignore[return-value]
