@@ -26,7 +26,7 @@ from resanalysis.route import (
     Step,
     intact,
 )
-from resanalysis.scores import NAMES, Metric, logits_of, scores
+from resanalysis.scores import NAMES, Metric, Reference, logits_of, scores
 
 # Unit evaluations per block of routes: seconds of work, so that an interruption loses little.
 _BLOCK_STEPS = 1500
@@ -153,18 +153,17 @@ def evaluate(
     with torch.inference_mode(), progress_bar(description, total, show=show_progress) as advance:
         for start in starts:
             stop = min(start + size, len(data))
-            entered: tuple[Tensor, Side, Tensor | None, Any] | None = None
+            entered: tuple[Tensor, Side, _Judge] | None = None
             for index, (block, tree) in enumerate(zip(blocks, trees, strict=True)):
                 rows = [number for number, _ in block]
                 key = f"{index:05d}-{start:08d}-{stop:08d}"
                 known = store.get(key) if store is not None else None
                 if known is None:
                     if entered is None:
-                        entered = _enter(runner, data, start, stop, reference_tree)
-                    h, side, labels, reference = entered
-                    judge = _Judge(
-                        labels, reference, metric, size if network.batch_size else stop - start
-                    )
+                        h, side, labels, output = _enter(runner, data, start, stop, reference_tree)
+                        examples = size if network.batch_size else stop - start
+                        entered = h, side, _Judge.of(output, labels, metric, examples)
+                    h, side, judge = entered
                     result = _Walk(runner, side, judge).scores(tree, h, rows)
                     known = {name: result[row, :, : stop - start] for row, name in enumerate(names)}
                     if store is not None:
@@ -298,28 +297,35 @@ def _padded(value: Any, size: int) -> Any:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Scores outputs of one batch of ``examples``."""
+    """Scores outputs of one batch of ``examples`` against the intact network's ``output``."""
 
+    output: Any
+    intact: Reference | None
     labels: Tensor | None
-    reference: Any
     metric: Metric | None
     examples: int
 
+    @staticmethod
+    def of(output: Any, labels: Tensor | None, metric: Metric | None, examples: int) -> _Judge:
+        logits = logits_of(output)
+        intact = None if logits is None else Reference.of(logits)
+        return _Judge(output, intact, labels, metric, examples)
+
     def rows(self, output: Any) -> Tensor:
         """The scores (names, examples) of one output, on the CPU."""
-        logits, intact_logits = logits_of(output), logits_of(self.reference)
-        if logits is None or intact_logits is None:
+        logits = logits_of(output)
+        if logits is None or self.intact is None:
             if self.metric is None:
                 raise ValueError(
-                    f"the model returns {_described(self.reference)}, in which there are no logits to "
+                    f"the model returns {_described(self.output)}, in which there are no logits to "
                     "score; give a function of your own with --metric (metric= in Python)"
                 )
             rows = torch.full((len(NAMES), self.examples), torch.nan)
         else:
-            rows = scores(logits, self.labels, intact_logits).cpu()
+            rows = scores(logits, self.labels, self.intact).cpu()
         if self.metric is None:
             return rows
-        own = torch.as_tensor(self.metric(output, self.labels, self.reference))
+        own = torch.as_tensor(self.metric(output, self.labels, self.output))
         if own.shape != (self.examples,):
             raise ValueError(
                 f"the metric returned shape {tuple(own.shape)} for {self.examples} examples; it must "
@@ -413,8 +419,9 @@ def chosen_batch_size(network: ResidualNetwork, examples: int, memory: int | Non
     shapes = [shape for unit in network.units for shape in (unit.in_shape, unit.out_shape)]
     stream = max((4 * int(np.prod(shape)) for shape in shapes), default=4)
     budget = free_memory(network.device) // 4 if memory is None else memory
-    # A branch widens the stream at most fourfold; some eight streams wait at branchings of the tree.
-    fits = max(1, budget // (16 * stream))
+    # A branch widens the stream at most fourfold; some eight streams wait at branchings of the tree. Of the
+    # output, the intact one is kept, and one more is scored in pieces.
+    fits = max(1, budget // (16 * stream + 12 * network.outputs))
     target = _CACHED_BYTES // stream if network.device.type == "cpu" else 4096
     size = max(1, min(fits, max(target, 16), 4096, examples))
     return size if size == examples else 1 << (size.bit_length() - 1)

@@ -157,6 +157,8 @@ class ResidualNetwork:
     name : what the user called it.
     batch_size : the only batch size it accepts, where the captured graph fixed one.
     channels_last : whether inputs are best given in that memory format.
+    outputs : numbers the head makes for one example, as far as known: a language model's are many times
+        those of its stream.
     """
 
     stem: nn.Module
@@ -167,6 +169,7 @@ class ResidualNetwork:
     name: str = "network"
     batch_size: int | None = None
     channels_last: bool = False
+    outputs: int = 0
 
     def __post_init__(self) -> None:
         if not self.bridges:

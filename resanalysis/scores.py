@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import torch.utils._pytree as pytree
 from torch import Tensor
 
@@ -34,7 +34,35 @@ def logits_of(output: Any) -> Tensor | None:
     return floats[0] if len(leaves) == len(floats) == 1 and floats[0].ndim > 1 else None
 
 
-def scores(logits: Tensor, labels: Tensor | None, intact: Tensor) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The intact network's logits with what every comparison with them needs.
+
+    Attributes
+    ----------
+    logits : (N, T, classes) by position.
+    normaliser : (N, T), log Σ exp of the logits.
+    predicted : (N, T).
+    """
+
+    logits: Tensor
+    normaliser: Tensor
+    predicted: Tensor
+
+    @staticmethod
+    def of(intact: Tensor) -> Reference:
+        """Of logits as ``scores`` takes them."""
+        logits = _by_position(intact)
+        normaliser = torch.empty(logits.shape[:2], device=logits.device)
+        predicted = torch.empty(logits.shape[:2], dtype=torch.long, device=logits.device)
+        for some in _pieces(logits):
+            values = logits[some].float()
+            normaliser[some] = values.logsumexp(-1)
+            predicted[some] = values.argmax(-1)
+        return Reference(logits, normaliser, predicted)
+
+
+def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) -> Tensor:
     """Error, loss, agreement and KL divergence of each example, as rows in that order.
 
     Parameters
@@ -44,7 +72,7 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor) -> Tensor:
         over pixels.
     labels : (N,), or (N, T) token ids with −100 where nothing is to be predicted, or (N, H, W) classes,
         where a number that is no class is left out; ``None`` leaves error and loss undefined (NaN).
-    intact : the intact network's logits.
+    intact : the intact network's logits; a ``Reference`` where many outputs are compared with them.
 
     Returns
     -------
@@ -52,38 +80,57 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor) -> Tensor:
         nats), ``agreement`` with the intact network's prediction, ``kl`` (intact ‖ this, nats).
         An output that is not finite counts as an error and as no agreement.
     """
-    logits, intact = logits.float(), intact.float()
+    reference = intact if isinstance(intact, Reference) else Reference.of(intact)
+    values = _by_position(logits)
+    targets, kept = _targets(logits, labels)
+    rows = torch.full((len(NAMES), *values.shape[:2]), torch.nan, device=values.device)
+    # Piece by piece, since the logits of a language model are many times larger than its streams.
+    for some in _pieces(values):
+        own, theirs = values[some].float(), reference.logits[some].float()
+        finite, predicted = own.sum(-1).isfinite(), own.argmax(-1)
+        normaliser = own.logsumexp(-1)
+        if targets is not None:
+            at = targets[some].clamp_min(0)
+            rows[0][some] = ((predicted != at) | ~finite).float()
+            rows[1][some] = normaliser - own.gather(-1, at[..., None])[..., 0]
+        rows[2][some] = ((predicted == reference.predicted[some]) & finite).float()
+        probability = (theirs - reference.normaliser[some][..., None]).exp_()
+        divergence = theirs.sub(own).mul_(probability).sum(-1)
+        rows[3][some] = (divergence + normaliser - reference.normaliser[some]).clamp_min(0)
+    return torch.stack([_mean(row, kept) for row in rows])
+
+
+def _by_position(logits: Tensor) -> Tensor:
+    """(N, T, classes): one position an example, a token's prediction of the next, or a pixel."""
     if logits.ndim == 2:
-        kept = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
-        logits, intact = logits[:, None], intact[:, None]
-        targets = None if labels is None else labels[:, None]
-    elif logits.ndim == 4:
-        classes = logits.shape[1]
-        logits, intact = logits.flatten(2).mT, intact.flatten(2).mT
-        targets = None if labels is None else labels.flatten(1)
-        kept = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-        if targets is not None:
-            kept = (targets >= 0) & (targets < classes)
-            targets = torch.where(kept, targets, 0)
-    else:
-        logits, intact = logits[:, :-1], intact[:, :-1]
-        targets = None if labels is None else labels[:, 1:]
-        kept = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-        if targets is not None:
-            kept = targets != -100
-    finite = logits.isfinite().all(-1)
-    predicted = logits.argmax(-1)
-    log_p = F.log_softmax(logits, -1)
-    log_q = F.log_softmax(intact, -1)
-    agreement = (predicted == intact.argmax(-1)) & finite
-    divergence = (log_q.exp() * (log_q - log_p)).sum(-1).clamp_min(0)
-    undefined = torch.full_like(divergence, torch.nan)
-    error, loss = undefined, undefined
-    if targets is not None:
-        at = targets.clamp_min(0)
-        error = ((predicted != at) | ~finite).float()
-        loss = -log_p.gather(-1, at[..., None])[..., 0]
-    return torch.stack([_mean(row, kept) for row in (error, loss, agreement.float(), divergence)])
+        return logits[:, None]
+    return logits.flatten(2).mT if logits.ndim == 4 else logits[:, :-1]
+
+
+def _targets(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tensor]:
+    """The class at each position (N, T), and which positions count."""
+    positions = _by_position(logits).shape[:2]
+    every = torch.ones(positions, dtype=torch.bool, device=logits.device)
+    if labels is None:
+        return None, every
+    if logits.ndim == 2:
+        return labels[:, None], every
+    if logits.ndim == 4:
+        targets = labels.flatten(1)
+        kept = (targets >= 0) & (targets < logits.shape[1])
+        return torch.where(kept, targets, 0), kept
+    return labels[:, 1:], labels[:, 1:] != -100
+
+
+def _pieces(values: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Examples and positions whose logits stay in a CPU's cache together."""
+    most = 2**18 if values.device.type == "cpu" else 2**26
+    count, positions, classes = values.shape
+    examples = max(1, most // max(1, positions * classes))
+    at_once = max(1, most // classes) if examples == 1 else positions
+    for first in range(0, count, examples):
+        for start in range(0, positions, at_once):
+            yield slice(first, first + examples), slice(start, start + at_once)
 
 
 def _mean(values: Tensor, kept: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Literal
 
 from torch import nn
 
 from resanalysis.network import Inputs, ResidualNetwork
-from resanalysis.unravel.assemble import assemble
+from resanalysis.unravel.assemble import assemble, shape_of
 from resanalysis.unravel.capture import capture
 from resanalysis.unravel.check import check_view
 from resanalysis.unravel.dataflow import find_trunk
@@ -64,4 +66,5 @@ def unravel(
     else:
         network = assemble(captured, find_trunk(captured.module.graph, captured.output), name)
     check_view(network, model, example)
+    network = replace(network, outputs=math.prod(shape_of(captured.output)))
     return grouped_by_layer(network) if group == "layer" else network

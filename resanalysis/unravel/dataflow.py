@@ -102,8 +102,7 @@ def trunk_from(flow: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node) -> T
         nodes.append(dominator[nodes[-1]])
     nodes.reverse()
     found = (
-        _residual_addition(node, split, stream, beside)
-        for split, node in itertools.pairwise(nodes)
+        _residual_addition(node, split, stream, beside) for split, node in itertools.pairwise(nodes)
     )
     return Trunk(tuple(nodes), tuple(a for a in found if a is not None), frozenset(stream))
 

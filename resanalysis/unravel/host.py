@@ -174,8 +174,8 @@ def unravel_part(model: nn.Module, example: Inputs, path: str, name: str) -> Res
                 host, network.head, _side_count(network, example_of(calls[0])), *_form(captured)
             ),
         )
-        _check(hosted, model, example)
-    return hosted
+        outputs = _check(hosted, model, example)
+    return replace(hosted, outputs=outputs)
 
 
 def example_of(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -274,8 +274,13 @@ def _form(captured: Captured) -> tuple[tuple[Any, ...], Any]:
     return tuple(leaves), captured.out_spec
 
 
-def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs) -> None:
-    """Everything the model returns, with the part in pieces, against the model itself."""
+def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs) -> int:
+    """Everything the model returns, with the part in pieces, against the model itself.
+
+    Returns
+    -------
+    int : numbers in the logits for one example, 0 if it has none.
+    """
     args, kwargs = as_arguments(example)
     whole = model(*args, **kwargs)
     logits = logits_of(whole)
@@ -301,3 +306,4 @@ def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs) -> None:
                 f"{hosted.name} with its part in pieces returns something else: the outputs differ by "
                 f"{difference:.2g} of the largest one"
             )
+    return 0 if logits is None else logits[0].numel()
