@@ -33,6 +33,7 @@ class Subject:
     data : ``None`` where a command needs none.
     example : the batch the model was captured with.
     model, source : the model and the data as the user named them.
+    submodule : the part that is analysed, where it is not the whole model.
     model_sha256, data_sha256 : of their contents.
     device : where experiments run.
     seconds : what loading and unraveling took.
@@ -44,6 +45,7 @@ class Subject:
     example: Inputs
     model: str
     source: str | None = None
+    submodule: str | None = None
     model_sha256: str | None = None
     data_sha256: str | None = None
     device: str = "cpu"
@@ -73,6 +75,7 @@ class Subject:
         units = self.network.units
         return {
             "model": self.model,
+            **({} if self.submodule is None else {"submodule": self.submodule}),
             "units": len(units),
             "stages": len({unit.stage for unit in units}),
             "transitions": [unit.index for unit in units if unit.transition],
@@ -136,6 +139,7 @@ def load_subject(
         example=example,
         model=model,
         source=source,
+        submodule=submodule,
         model_sha256=None if info is None else info.sha256,
         data_sha256=None if data is None else data.sha256,
         device=device,

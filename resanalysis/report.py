@@ -104,7 +104,8 @@ def measure_all(
     shared: dict[str, Any] = {"seed": seed, **running}
     sizes = tuple(k for k in remove if k <= len(network))
     many: dict[str, Any] = {"removed": sizes, "draws": draws, "transitions": "both"}
-    kinds: dict[str, Any] = {"kinds": usual_kind(subject.module)}
+    part = subject.submodule
+    kinds: dict[str, Any] = {"kinds": usual_kind(subject.module, part), "submodule": part}
     by_length: dict[str, Any] = {
         "method": ("exact", "sampled"),
         "samples": 32,

@@ -79,6 +79,10 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
     Tensor (4, N) of float32: ``error`` (0 or 1; a fraction of positions), ``loss`` (cross-entropy,
         nats), ``agreement`` with the intact network's prediction, ``kl`` (intact ‖ this, nats).
         An output that is not finite counts as an error and as no agreement.
+
+    Raises
+    ------
+    ValueError : if the labels have another shape.
     """
     reference = intact if isinstance(intact, Reference) else Reference.of(intact)
     values = _by_position(logits)
@@ -113,6 +117,12 @@ def _targets(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tens
     every = torch.ones(positions, dtype=torch.bool, device=logits.device)
     if labels is None:
         return None, every
+    fitting = logits[:, 0].shape if logits.ndim == 4 else logits.shape[:-1]
+    if labels.shape != fitting:
+        raise ValueError(
+            f"labels of shape {tuple(labels.shape)} do not fit the model's output {tuple(logits.shape)}, "
+            f"which takes {tuple(fitting)}; leave the labels out for agreement and KL divergence alone"
+        )
     if logits.ndim == 2:
         return labels[:, None], every
     if logits.ndim == 4:

@@ -21,9 +21,11 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
     ------
     ValueError : if there is no such module or function, or importing it fails.
     """
-    module_name, _, function_name = name.removeprefix("python:").partition(":")
+    name = name.removeprefix("python:")
+    said = f"{option}{name}" if option.endswith(":") else f"{option} {name}"
+    module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
-        raise ValueError(f"{option} {name}: write package.module:function")
+        raise ValueError(f"{said}: write package.module:function")
     here = os.getcwd()
     added = here not in sys.path
     if added:
@@ -33,12 +35,12 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise ValueError(
-            f"{option} {name}: importing {module_name} raised {type(error).__name__}: {first}"
+            f"{said}: importing {module_name} raised {type(error).__name__}: {first}"
         ) from error
     finally:
         if added:
             sys.path.remove(here)
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise ValueError(f"{option} {name}: {module_name} has no function {function_name}")
+        raise ValueError(f"{said}: {module_name} has no function {function_name}")
     return function

@@ -445,7 +445,7 @@ def test_a_factory_that_fails() -> None:
         CheckpointError, match=r"broken_factory\(\) raised RuntimeError: no weights here"
     ):
         load("python:tests.test_checkpoint:broken_factory")
-    with pytest.raises(CheckpointError, match=r"python::f: write python:package.module:factory"):
+    with pytest.raises(CheckpointError, match=r"python::f: write package.module:function"):
         load("python::f")
 
 

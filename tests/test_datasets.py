@@ -192,7 +192,10 @@ def test_tokens(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": IMAGES}, r"has no array labels; it has images"),
+        (
+            {"images": IMAGES, "y": LABELS},
+            r"has no array labels; it has images, y. Call them labels",
+        ),
         ({"x": IMAGES, "labels": LABELS}, r"has no array images; it has x, labels"),
         ({"images": IMAGES / 255.0, "labels": LABELS}, r"images must be uint8 .* found float64"),
         ({"images": IMAGES, "labels": LABELS[:5]}, r"20 images but labels of shape \(5,\)"),
@@ -425,3 +428,18 @@ def test_the_bundled_images_are_balanced() -> None:
     data = dataset("bundled:fashion-mnist-test")
     assert data.labels is not None
     assert np.bincount(data.labels).tolist() == [200] * 10
+
+
+def test_without_labels_and_with_a_label_for_each_pixel(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", images=IMAGES, mean=[0.5], std=[0.25])
+    data = dataset(tmp_path / "d.npz")
+    assert data.labels is None
+    assert data.batch(0, 3)[1] is None
+    pixels = np.random.default_rng(0).integers(0, 4, (20, 8, 8))
+    pixels[0] = 255
+    np.savez(tmp_path / "p.npz", images=IMAGES, labels=pixels, mean=[0.5], std=[0.25])
+    part = dataset(tmp_path / "p.npz", limit=6, seed=1)
+    assert part.subset == "random subset of 6 from 20, seed 1"
+    labels = part.batch(2, 4)[1]
+    assert labels is not None
+    assert np.array_equal(labels.numpy(), pixels[part.indices[2:4]])

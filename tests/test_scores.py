@@ -91,3 +91,12 @@ def test_a_large_output_makes_batches_smaller() -> None:
     large = replace(network, outputs=10**6)
     assert chosen_batch_size(large, 1000, memory=2**27) == 8
     assert chosen_batch_size(network, 1000, memory=2**27) > 64
+
+
+@pytest.mark.parametrize(
+    ("own", "labels"), [((4, 3, 5, 5), (4,)), ((4, 3), (4, 5, 5)), ((4, 6, 9), (4,))]
+)
+def test_labels_of_another_task(own: tuple[int, ...], labels: tuple[int, ...]) -> None:
+    message = "do not fit the model's output .* leave the labels out"
+    with pytest.raises(ValueError, match=message):
+        scores(random(*own), torch.zeros(labels, dtype=torch.long), random(*own))

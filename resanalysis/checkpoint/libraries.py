@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
 from resanalysis.checkpoint.state import missing
+from resanalysis.user_function import user_function
 
 
 def _weights_choice(name: str) -> tuple[str, bool]:
@@ -126,20 +126,11 @@ def _vocabulary(model: Any) -> int | None:
 
 
 def from_python(name: str) -> tuple[nn.Module, ModelInfo]:
-    module_name, _, factory_name = name.partition(":")
-    if not factory_name or not module_name:
-        raise CheckpointError(f"python:{name}: write python:package.module:factory")
+    _, _, factory_name = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise CheckpointError(f"python:{name}: {error}") from None
-    except Exception as error:
-        raise CheckpointError(
-            f"python:{name}: importing {module_name} raised {type(error).__name__}: {first_line(error)}"
-        ) from error
-    factory = getattr(module, factory_name, None)
-    if not callable(factory):
-        raise CheckpointError(f"python:{name}: {module_name} has no function {factory_name}")
+        factory = user_function(name, "python:")
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     try:
         model = factory()
     except Exception as error:

@@ -62,7 +62,7 @@ def dataset(
 
     Parameters
     ----------
-    spec : ``FILE.npz`` (``images`` uint8, ``labels``), ``bundled:NAME``, ``cifar10:DIR``,
+    spec : ``FILE.npz`` (``images`` uint8, ``labels`` if there are any), ``bundled:NAME``, ``cifar10:DIR``,
         ``cifar100:DIR``, ``fashion-mnist:DIR``, ``folder:DIR`` (a folder per class, read as needed),
         ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one), or
         ``text:FILE`` (UTF-8; options after it as in ``text:FILE?length=64&by=line&tokenizer=DIR``).
@@ -107,9 +107,15 @@ def dataset(
         source, channels = FileSource(paths, image_size), 3
     else:
         path = _bundled(place) if scheme == "bundled" and place else Path(text)
-        arrays = read_npz(path, ("images", "labels"))
+        arrays = read_npz(path, ("images",))
+        unknown = sorted(set(arrays) - {"images", "mean", "std", "classes"})
+        if "labels" not in arrays and unknown:  # then they may be there under another name
+            raise DataError(
+                f"{path} has no array labels; it has {', '.join(arrays)}. Call them labels, or leave "
+                f"{unknown[0]} out to go without"
+            )
         images = channels_first(arrays["images"], text)
-        source, channels, labels = ArraySource(images), images.shape[1], arrays["labels"]
+        source, channels, labels = ArraySource(images), images.shape[1], arrays.get("labels")
         classes = _class_names(arrays["classes"], text) if "classes" in arrays else None
         if "mean" in arrays and "std" in arrays:
             recorded = arrays["mean"].tolist(), arrays["std"].tolist()

@@ -109,7 +109,7 @@ class Dataset:
     ----------
     name : what the user called it.
     source : uint8 images (N, C, H, W), or int64 token ids (N, T).
-    labels : int64 (N,), or ``None``.
+    labels : int64 (N,), or (N, H, W) of a segmentation, or ``None``.
     mean, std : per channel, of images scaled to [0, 1]; ``None`` for tokens.
     classes : their names, where the data has them.
     indices : which examples of the source, in order.
@@ -176,7 +176,7 @@ class Dataset:
         if n >= len(self):
             return self
         generator = np.random.default_rng(seed)
-        if self.labels is None:
+        if self.labels is None or self.labels.ndim > 1:
             kind, kept = "random", generator.permutation(len(self))[:n]
         else:
             kind, kept = "stratified", _stratified(self.labels, n, generator)
@@ -220,7 +220,7 @@ def image_dataset(
     Parameters
     ----------
     images : uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), with C of 1 or 3.
-    labels : (N,) integers from 0, or ``None``.
+    labels : (N,) integers from 0, (N, H, W) where every pixel has one, or ``None``.
     mean, std : per channel, applied to images scaled to [0, 1].
 
     Raises
@@ -284,10 +284,11 @@ def channels_first(images: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
 def checked_labels(
     labels: NDArray[np.generic], count: int, classes: Sequence[str] | None, name: str
 ) -> Labels:
-    """Labels as int64 (N,), one per example and in range."""
-    if labels.ndim != 1 or len(labels) != count:
+    """Labels as int64 (N,), one per example and in range; or (N, H, W), one per pixel."""
+    if labels.ndim not in (1, 3) or len(labels) != count:
         raise DataError(
-            f"{name}: {count} images but labels of shape {labels.shape}; there is one label per image"
+            f"{name}: {count} images but labels of shape {labels.shape}; there is one label per image, "
+            "or (N, H, W) one per pixel"
         )
     if not np.issubdtype(labels.dtype, np.integer):
         found = "text" if labels.dtype.kind in "US" else str(labels.dtype)
@@ -295,6 +296,8 @@ def checked_labels(
     lowest, highest = int(labels.min()), int(labels.max())
     if highest > np.iinfo(np.int64).max:
         raise DataError(f"{name}: labels run up to {highest}, which is no class")
+    if labels.ndim == 3:  # numbers that are no class are left out when pixels are scored
+        return labels.astype(np.int64)
     limit = len(classes) if classes is not None else None
     if lowest < 0 or (limit is not None and highest >= limit):
         allowed = "0 and up" if limit is None else f"0 to {limit - 1}"

@@ -113,9 +113,10 @@ class _Seen:
     shared: list[str]
 
 
-def usual_kind(model: nn.Module) -> str:
-    """``3x3`` if the model has such layers, else the kind it has most layers of."""
-    there = Counter(kind for module in model.modules() if (kind := layer_kind(module)) is not None)
+def usual_kind(model: nn.Module, submodule: str | None = None) -> str:
+    """``3x3`` if the model, or a part of it, has such layers, else the kind it has most layers of."""
+    modules = model.get_submodule(submodule or "").modules()
+    there = Counter(kind for module in modules if (kind := layer_kind(module)) is not None)
     return "3x3" if "3x3" in there or not there else there.most_common(1)[0][0]
 
 
