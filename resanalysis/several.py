@@ -97,7 +97,7 @@ def load_several(
     CheckpointError, DataError : naming what was found and what to do.
     ValueError : if two models have one label.
     """
-    from resanalysis.checkpoint import load, submodule_of
+    from resanalysis.checkpoint import check_fit, load, submodule_of
 
     named = labelled(specs)
     device = device_named(device)
@@ -112,9 +112,10 @@ def load_several(
         info = cast("ModelInfo | None", getattr(model, "resanalysis", None))
         models[label] = model
         hashes[label] = None if info is None else info.sha256
-        examples[label] = data_for(
+        seen = examples[label] = data_for(
             info, source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed
         )
+        check_fit(model, seen.batch(0, min(2, len(seen)))[0], info, spec, source)
     return Several(
         models=models,
         examples=examples,

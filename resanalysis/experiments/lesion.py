@@ -85,7 +85,10 @@ def lesion(
         description="lesion",
     )
     place = {unit: row for row, unit in enumerate(units, start=1)}
-    rows = [_row(scores, 0, {"unit": -1, "name": "intact", "stage": -1, "transition": False})]
+    rated = bool(np.isin(scores.values["error"], (0.0, 1.0)).all())
+    rows = [
+        _row(scores, 0, rated, {"unit": -1, "name": "intact", "stage": -1, "transition": False})
+    ]
     for unit in network.units:
         facts = {
             "unit": unit.index,
@@ -93,7 +96,7 @@ def lesion(
             "stage": unit.stage,
             "transition": unit.transition,
         }
-        rows.append(_row(scores, place.get(unit.index), facts))
+        rows.append(_row(scores, place.get(unit.index), rated, facts))
     frame = pd.DataFrame(rows)
     frame.insert(frame.columns.get_loc("p_value") + 1, "p_holm", np.nan)  # type: ignore[operator]
     frame.loc[1:, "p_holm"] = holm(frame["p_value"].to_numpy()[1:])
@@ -153,18 +156,18 @@ def _add_metric(frame: pd.DataFrame, values: NDArray[np.float32], place: Mapping
         frame[f"{name}_high"] = [interval.high for interval in intervals]
 
 
-def _row(scores: Scores, row: int | None, facts: dict[str, Any]) -> dict[str, Any]:
+def _row(scores: Scores, row: int | None, rated: bool, facts: dict[str, Any]) -> dict[str, Any]:
+    """One row; ``rated``: every error of the table is 0 or 1, and not a fraction of tokens or pixels."""
     if row is None:
         return facts | {"p_value": np.nan}
     error, base = scores.values["error"][row], scores.values["error"][0]
-    rated = bool(np.isin(error, (0.0, 1.0)).all() and np.isin(base, (0.0, 1.0)).all())
     n = len(error)
     rate = float(error.mean(dtype=np.float64))
     if rated:
         low, high = (float(end) for end in wilson(float(error.sum()), n))
         change = paired_rate_difference(error, base) if row else Interval(0.0, 0.0, 0.0)
         p_value = mcnemar_exact(error, base)
-    else:  # a fraction of tokens, or no labels at all: means of per-example values
+    else:  # a fraction, or no labels at all: means of per-example values
         spread = mean_interval(error) if n > 1 else Interval(rate, np.nan, np.nan)
         low, high = (float(np.clip(end, 0, 1)) for end in spread[1:])  # a fraction, as the error is
         change = paired_difference(error, base) if n > 1 else Interval(np.nan, np.nan, np.nan)

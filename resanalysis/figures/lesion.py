@@ -64,6 +64,10 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
         drawn = [metric, low, high] if with_intervals else [metric]
         values = frame[drawn].to_numpy(float)
         top = float(np.nanmax(values, initial=0.0))
+        if metric == "perplexity":  # one unit of a language model can cost a thousandfold
+            ax.set_yscale("log")
+            legend_above(ax)
+            return ax
         ax.set_ylim(float(np.nanmin(values, initial=0.0)) * 1.08, top * 1.08 if top > 0 else 1)
         legend_above(ax)
     return ax

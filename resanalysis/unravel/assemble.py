@@ -57,7 +57,7 @@ def assemble(
     )
     names = unit_names(
         [module_path(item.addition.node) for item in links],
-        [_weighted_paths(item.addition, trunk) for item in links],
+        [_weights(item.addition, trunk, captured.module) for item in links],
     )
     units: list[ResidualUnit] = []
     for index, (item, parts) in enumerate(zip(links, cuts, strict=True)):
@@ -166,15 +166,21 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     )
 
 
-def _weighted_paths(addition: Addition, trunk: Trunk) -> list[str]:
-    """Module paths of the layers with weights that only the branch has, in order."""
+def _weights(addition: Addition, trunk: Trunk, module: fx.GraphModule) -> dict[str, int]:
+    """Module paths of the layers with weights that only the branch has, in order, with their numbers."""
     region = between(addition.split, addition.branch, trunk.stream)
     region -= between(addition.split, (addition.skip,), trunk.stream)
-    return [
-        module_path(node)
-        for node in sorted(region)
-        if node.op != "get_attr" and any(i.op == "get_attr" for i in node.all_input_nodes)
-    ]
+    sizes = {name: p.numel() for name, p in module.named_parameters(remove_duplicate=False)}
+    found: dict[str, int] = {}
+    for node in sorted(node for node in region if node.op != "get_attr"):
+        inputs = node.all_input_nodes
+        # Experts are chosen, and normed weights computed, on the way to the layer.
+        beside = [b for i in inputs if i not in trunk.stream for b in i.all_input_nodes]
+        read = [str(i.target) for i in (*inputs, *beside) if i.op == "get_attr"]
+        if read:
+            path = module_path(node)
+            found[path] = found.get(path, 0) + sum(sizes.get(name, 0) for name in read)
+    return found
 
 
 def _parameter_count(module: fx.GraphModule, item: Link, trunk: Trunk) -> int:

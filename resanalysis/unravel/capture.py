@@ -17,6 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from resanalysis.network import Inputs
 from resanalysis.unravel.errors import UnravelError
+from resanalysis.unravel.rows import keep_tokens_apart
 
 # What leaves values as they are in eval mode; the graph is read without it.
 _TRANSPARENT = {"dropout", "clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy"}
@@ -91,6 +92,7 @@ def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
     _freeze(module)
     _allow_any_layout(module.graph)
     _drop_transparent(module.graph)
+    keep_tokens_apart(module.graph)
     return Captured(
         module=module,
         inputs=tuple(node for node in module.graph.nodes if node.op == "placeholder"),

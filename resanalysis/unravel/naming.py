@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import fx
 
@@ -37,32 +37,31 @@ def layer_path(path: str) -> str:
     return ".".join(parts[: numbered[-1] + 1]) if numbered else path
 
 
-def _branch_module(addition_path: str, weights: Sequence[str]) -> str:
-    """The module that holds most of a branch's layers, one step below the module of the addition."""
+def _branch_module(addition_path: str, weights: Mapping[str, int]) -> str:
+    """The module that holds most of a branch's weights, one step below the module of the addition."""
     if not weights:
         return addition_path
     shared = common_path(weights)
     if shared != addition_path and inside(shared, addition_path):
         return shared
     depth = len(addition_path.split(".")) + 1 if addition_path else 1
-    children = Counter(
-        ".".join(path.split(".")[:depth])
-        for path in weights
-        if path != addition_path and inside(path, addition_path)
-    )
+    children: Counter[str] = Counter()
+    for path, count in weights.items():
+        if path != addition_path and inside(path, addition_path):
+            children[".".join(path.split(".")[:depth])] += count
     if not children:
         return addition_path
     child = children.most_common(1)[0][0]
     return common_path(path for path in weights if inside(path, child))
 
 
-def unit_names(addition_paths: Sequence[str], weights: Sequence[Sequence[str]]) -> list[str]:
+def unit_names(addition_paths: Sequence[str], weights: Sequence[Mapping[str, int]]) -> list[str]:
     """A different name for every unit.
 
     Parameters
     ----------
     addition_paths : module path of each unit's addition.
-    weights : module paths of the weighted layers of each unit's branch, in order.
+    weights : module paths of the layers of each unit's branch, in order, with their numbers of weights.
 
     Returns
     -------

@@ -65,6 +65,27 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Inputs, int, str]] = {
         hugging_face("BertForSequenceClassification", "BertConfig"),
         {"input_ids": IDS, "attention_mask": MASK}, 6, "bert.encoder.layer.0.attention.output",
     ),
+    "Mixtral (mixture of experts)": (
+        hugging_face("MixtralForCausalLM", "MixtralConfig", num_key_value_heads=2,
+                     num_local_experts=4, num_experts_per_tok=2),
+        {"input_ids": IDS}, 6, "model.layers.0.self_attn",
+    ),
+    "OPT": (
+        hugging_face("OPTForCausalLM", "OPTConfig", ffn_dim=64, word_embed_proj_dim=32),
+        {"input_ids": IDS, "attention_mask": MASK}, 6, "model.decoder.layers.0.self_attn",
+    ),
+    "Gemma 2 (norms before and after)": (
+        hugging_face("Gemma2ForCausalLM", "Gemma2Config", num_key_value_heads=2, head_dim=8),
+        {"input_ids": IDS}, 6, "model.layers.0.self_attn",
+    ),
+    "BLOOM (position bias)": (
+        hugging_face("BloomForCausalLM", "BloomConfig", n_head=4, n_layer=3),
+        {"input_ids": IDS}, 6, "transformer.h.0.self_attention",
+    ),
+    "Mamba (no attention)": (
+        hugging_face("MambaForCausalLM", "MambaConfig", state_size=4),
+        {"input_ids": IDS}, 3, "backbone.layers.0",
+    ),
     "ViT (Hugging Face)": (
         hugging_face("ViTForImageClassification", "ViTConfig", image_size=32, patch_size=8),
         {"pixel_values": IMAGE}, 6, "vit.layers.0.attention",
@@ -157,6 +178,32 @@ def test_lesion_of_a_gpt2_layer_equals_zeroing_both_branches() -> None:
             for unit in network.units:
                 h = unit.without_branch(h, side) if unit.index == layer else unit(h, side)
             torch.testing.assert_close(network.leave(h, side), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "branches"),
+    [("Mixtral (mixture of experts)", ("self_attn", "mlp")), ("OPT", ("self_attn", "fc2"))],
+)
+def test_lesions_where_the_stream_chooses_experts_or_is_flattened(
+    family: str, branches: tuple[str, str]
+) -> None:
+    torch.manual_seed(0)
+    model = FAMILIES[family][0]().eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    network = unravel(model, {"input_ids": IDS})
+    layers = (model.model.decoder if family == "OPT" else model.model).layers  # type: ignore[union-attr]
+    assert {(unit.in_shape, unit.out_shape) for unit in network.units} == {((12, 32), (12, 32))}
+    for lesioned in range(6):
+        part = getattr(layers[lesioned // 2], branches[lesioned % 2])  # type: ignore[index]
+        handle = part.register_forward_hook(zeroed)
+        with torch.no_grad():
+            expected = model(input_ids=IDS).logits
+            handle.remove()
+            h, side = network.enter({"input_ids": IDS})
+            for unit in network.units:
+                h = unit.without_branch(h, side) if unit.index == lesioned else unit(h, side)
+            torch.testing.assert_close(network.leave(h, side), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_layer_grain_of_a_post_norm_network_keeps_the_norms() -> None:
