@@ -150,7 +150,8 @@ def measure_all(
             {},
         ),
     ]
-    if data.labels is not None and any(unit.skip_kind != "none" for unit in network.units):
+    residual = any(unit.skip_kind != "none" for unit in network.units)
+    if data.labels is not None and residual and not network.taps:
         plans.append(
             (
                 "gradients",

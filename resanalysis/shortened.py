@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from resanalysis.network import Inputs, Piece, ResidualNetwork, ResidualUnit, Side, run_piece
 from resanalysis.route import without
 from resanalysis.unravel.group import Chain
+from resanalysis.unravel.host import HostStem
 
 # Rounding of the archive against the pieces it is made of, relative to the largest output.
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 5e-2}
@@ -175,8 +176,10 @@ def exported(network: ResidualNetwork, units: Iterable[int], example: Inputs) ->
 
     Raises
     ------
-    ValueError : if the graph does not compute on ``example`` what the pieces do.
+    ValueError : if the graph does not compute on ``example`` what the pieces do, or if the network is a
+        part inside a larger model.
     """
+    check_whole(network)
     module = Shortened(network, units)
     named = _named(example)
     # The exported graph checks its inputs by the names of this signature.
@@ -200,6 +203,15 @@ def exported(network: ResidualNetwork, units: Iterable[int], example: Inputs) ->
                 f"{difference:.2g} of the largest output, and was not written"
             )
     return program
+
+
+def check_whole(network: ResidualNetwork) -> None:
+    """Raise a ``ValueError`` if the network is a part inside a larger model, which cannot be written."""
+    if isinstance(network.stem, HostStem):
+        raise ValueError(
+            f"the units are a part of {network.name}, and the rest of it is no graph: a model can be "
+            "written where the whole of it is analysed. In Python, ra.shortened(network, units) runs it"
+        )
 
 
 def _float_tensors(output: Any) -> list[Tensor]:

@@ -103,6 +103,7 @@ def prune(
     from resanalysis.experiments.prune_order import DEFAULT, ORDERS
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
+    from resanalysis.shortened import check_whole
     from resanalysis.shortened_files import write_shortened
 
     if chosen is not None and (not chosen or set(chosen) - set(ORDERS)):
@@ -124,6 +125,8 @@ def prune(
     reason = ""
     with Run(output.out, "prune", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)
+        if shorten:
+            check_whole(subject.network)
 
         def measured(store: Any) -> pd.DataFrame:
             nonlocal reason

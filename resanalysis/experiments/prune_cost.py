@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.utils._pytree as pytree
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resanalysis.evaluate import BlockStore
-from resanalysis.network import Inputs, ResidualNetwork
+from resanalysis.network import Inputs, ResidualNetwork, Side
 from resanalysis.progress import progress_bar
 from resanalysis.shortened import shortened
 from resanalysis.statistics import Interval, bootstrap_quantile
@@ -54,7 +55,9 @@ def unit_costs(network: ResidualNetwork, inputs: Inputs) -> Costs:
     with torch.no_grad():
         (h, side), count = _counted(lambda: network.enter(inputs))
         elsewhere, rows = count, len(h)
+        taken: Side = ()
         for unit in network.units:
+            taken = network.tapped(unit.index, h, taken)
             h, count = _counted(lambda h=h, i=unit.index: network.cross(i, h, side))
             elsewhere += count
             stays: Sequence[nn.Module] = (unit.skip, unit.join)
@@ -65,7 +68,7 @@ def unit_costs(network: ResidualNetwork, inputs: Inputs) -> Costs:
             if unit.skip_kind in ("gate", "none"):
                 stays = (unit.join,) if unit.skip_kind == "gate" else ()
             parameters[:, unit.index] = unit.parameters, _parameters(stays)
-        elsewhere += _counted(lambda: network.leave(h, side))[1]
+        elsewhere += _counted(lambda: network.leave(h, (*side, *taken)))[1]
     return Costs(parameters, flops // rows, elsewhere // rows)
 
 
@@ -143,6 +146,7 @@ def _seconds(module: nn.Module, inputs: Inputs) -> float:
         output = module(inputs)
     else:
         output = module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
-    if output.device.type == "cuda":
-        torch.cuda.synchronize(output.device)
+    for leaf in pytree.tree_leaves(output):
+        if isinstance(leaf, Tensor) and leaf.device.type == "cuda":
+            torch.cuda.synchronize(leaf.device)
     return time.perf_counter() - started

@@ -42,7 +42,7 @@ def _flattens(node: fx.Node) -> bool:
 
 
 def _region(start: fx.Node) -> tuple[list[fx.Node], list[fx.Node]] | None:
-    """What is computed row by row, in order, and the reshapes that end it; ``None`` if anything else reads a row."""
+    """What is computed row by row, and the reshapes that end it; ``None`` if anything else reads a row."""
     tokens = start.args[0]
     assert isinstance(tokens, fx.Node)
     inside: list[fx.Node] = []

@@ -16,6 +16,7 @@ import resanalysis as ra
 from resanalysis.cli import app
 from resanalysis.models.cifar_resnet import CifarResNet
 from resanalysis.scores import scores
+from resanalysis.shortened import exported
 from tests.conftest import Batches, cifar, settle
 from tests.reference import with_zeroed
 
@@ -360,3 +361,23 @@ def test_many_and_reorder_take_a_metric() -> None:
         ra.figures.lesion(ra.lesion(network, data, metric=wrong)).axes[0].get_ylabel()
         == "Own metric"
     )
+
+
+def test_a_part_can_be_shortened_and_timed_but_not_written(
+    model: Segmenter, images: Tensor
+) -> None:
+    network = ra.unravel(model, images, submodule="encoder")
+    with torch.no_grad():
+        short = ra.shortened(network, [1, 3])(images)
+        expected = with_zeroed(model, [blocks(model)[unit].bn2 for unit in (1, 3)], images)["out"]
+    assert torch.allclose(short, expected, atol=1e-4)
+    pixels = torch.randint(5, (11, 16, 16), generator=torch.Generator().manual_seed(0)).numpy()
+    pictures = np.random.default_rng(0).integers(0, 256, (11, 3, 16, 16), dtype=np.uint8)
+    data = ra.image_dataset(pictures, pixels, mean=[0.5] * 3, std=[0.25] * 3)
+    table = ra.prune(network, data, orders=["greedy"], until=2, timing=0.2)
+    assert table["removed"].tolist() == [0, 1, 2]
+    assert table["speedup"].notna().sum() == 2
+    with pytest.raises(
+        ValueError, match="the units are a part of Segmenter, and the rest of it is no"
+    ):
+        exported(network, [1], images)
