@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from resanalysis.experiments.response import response
     from resanalysis.experiments.stream import stream
     from resanalysis.experiments.stream_damage import stream_damage
+    from resanalysis.experiments.stream_images import stream_images
     from resanalysis.experiments.stream_spans import stream_spans
     from resanalysis.experiments.unit_share import unit_share
     from resanalysis.network import ResidualNetwork, ResidualUnit
@@ -86,6 +87,7 @@ _HOME = {
     "response": "resanalysis.experiments.response",
     "stream": "resanalysis.experiments.stream",
     "stream_damage": "resanalysis.experiments.stream_damage",
+    "stream_images": "resanalysis.experiments.stream_images",
     "stream_spans": "resanalysis.experiments.stream_spans",
     "inspect": "resanalysis.experiments.inspect",
     "lesion": "resanalysis.experiments.lesion",
@@ -134,6 +136,7 @@ __all__ = [
     "shortened",
     "stream",
     "stream_damage",
+    "stream_images",
     "stream_spans",
     "swapped",
     "unit_share",

@@ -52,7 +52,7 @@ class Reference:
     @staticmethod
     def of(intact: Tensor) -> Reference:
         """Of logits as ``scores`` takes them."""
-        logits = _by_position(intact)
+        logits = by_position(intact)
         normaliser = torch.empty(logits.shape[:2], device=logits.device)
         predicted = torch.empty(logits.shape[:2], dtype=torch.long, device=logits.device)
         for some in _pieces(logits):
@@ -85,8 +85,8 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
     ValueError : if the labels have another shape.
     """
     reference = intact if isinstance(intact, Reference) else Reference.of(intact)
-    values = _by_position(logits)
-    targets, kept = _targets(logits, labels)
+    values = by_position(logits)
+    targets, kept = aligned_targets(logits, labels)
     rows = torch.full((len(NAMES), *values.shape[:2]), torch.nan, device=values.device)
     # Piece by piece, since the logits of a language model are many times larger than its streams.
     for some in _pieces(values):
@@ -104,16 +104,21 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
     return torch.stack([_mean(row, kept) for row in rows])
 
 
-def _by_position(logits: Tensor) -> Tensor:
+def by_position(logits: Tensor) -> Tensor:
     """(N, T, classes): one position an example, a token's prediction of the next, or a pixel."""
     if logits.ndim == 2:
         return logits[:, None]
     return logits.flatten(2).mT if logits.ndim == 4 else logits[:, :-1]
 
 
-def _targets(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tensor]:
-    """The class at each position (N, T), and which positions count."""
-    positions = _by_position(logits).shape[:2]
+def aligned_targets(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tensor]:
+    """The class at each position (N, T), and which positions count.
+
+    Raises
+    ------
+    ValueError : if the labels have another shape than the output takes.
+    """
+    positions = by_position(logits).shape[:2]
     every = torch.ones(positions, dtype=torch.bool, device=logits.device)
     if labels is None:
         return None, every

@@ -23,6 +23,10 @@ def stream(
         bool,
         typer.Option(help="Also delete each unit, and compare: which measure tells what can go?"),
     ] = True,
+    per_image: Annotated[
+        bool,
+        typer.Option("--per-image", help="Also stream_images.csv, a row per example and unit."),
+    ] = False,
 ) -> None:
     """What each unit adds to the stream, and which cheap measure tells the units that can go.
 
@@ -57,7 +61,10 @@ def stream(
     with Run(output.out, "stream", fresh=output.fresh) as run:
 
         def experiment(store: Any) -> pd.DataFrame:
-            beside.update(stream_page(network, examples, lesion=lesioned, store=store, **how))
+            page = stream_page(
+                network, examples, lesion=lesioned, per_image=per_image, store=store, **how
+            )
+            beside.update(page)
             return beside.pop("stream")
 
         def draw(frame: pd.DataFrame) -> Any:
@@ -66,6 +73,11 @@ def stream(
             )
 
         table = measure(
-            run, experiment, draw, options={"damage": damage}, beside=beside, **recorded
+            run,
+            experiment,
+            draw,
+            options={"damage": damage, "per_image": per_image},
+            beside=beside,
+            **recorded,
         )
     show(output, {"stream": table}, f"stream of {model}", [*files, *run.files])

@@ -27,7 +27,8 @@ from resanalysis.experiments.prune_order import (
     prefixed,
 )
 from resanalysis.experiments.prune_row import COLUMNS, row_of
-from resanalysis.experiments.stream import batch_of, stream
+from resanalysis.experiments.stream import stream
+from resanalysis.experiments.stream_images import batch_of
 from resanalysis.fast import forward_only
 from resanalysis.network import ResidualNetwork
 from resanalysis.route import intact, without

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from resanalysis.evaluate import EvaluationData, intact_outputs
 from resanalysis.network import ResidualNetwork
+from resanalysis.scores import aligned_targets, by_position
 
 Floats = NDArray[np.float64]
 Measure = Literal["accuracy", "agreement"]
@@ -136,11 +137,6 @@ def _aligned(
     logits: torch.Tensor, labels: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """Answers, what they should be, and which of them count: (N, positions) each."""
-    answers = torch.where(logits.isfinite().all(-1), logits.argmax(-1), -1)
-    if answers.ndim == 1:
-        targets = None if labels is None else labels[:, None]
-        return answers[:, None], targets, torch.ones_like(answers[:, None], dtype=torch.bool)
-    answers = answers[:, :-1]
-    targets = None if labels is None else labels[:, 1:]
-    kept = torch.ones_like(answers, dtype=torch.bool) if targets is None else targets != -100
-    return answers, targets, kept
+    values = by_position(logits)
+    answers = torch.where(values.sum(-1).isfinite(), values.argmax(-1), -1)
+    return answers, *aligned_targets(logits, labels)

@@ -9,6 +9,7 @@ import pandas as pd
 from resanalysis.datasets import Dataset
 from resanalysis.experiments.stream import stream
 from resanalysis.experiments.stream_damage import stream_damage
+from resanalysis.experiments.stream_images import stream_images
 from resanalysis.experiments.stream_spans import equal_runs, stream_spans
 from resanalysis.network import ResidualNetwork
 
@@ -18,14 +19,16 @@ def stream_page(
     data: Dataset,
     *,
     lesion: pd.DataFrame | None = None,
+    per_image: bool = False,
     seed: int = 0,
     **running: Any,
 ) -> dict[str, pd.DataFrame]:
-    """The tables of ``stream``, ``stream_spans`` and ``stream_damage`` by name.
+    """The tables of ``stream``, ``stream_images``, ``stream_spans`` and ``stream_damage`` by name.
 
     Parameters
     ----------
     lesion : the table of ``lesion`` on the same network; without it there is no ``stream_damage``.
+    per_image : also ``stream_images``, a row per example and unit.
     running : ``batch_size``, ``device``, ``store`` and ``show_progress``.
 
     Returns
@@ -34,6 +37,8 @@ def stream_page(
         correlations over all units as ``predicts``, so that they are recorded with it.
     """
     tables = {"stream": stream(network, data, seed=seed, **running)}
+    if per_image:
+        tables["stream_images"] = stream_images(network, data, **running)
     if any(True for _ in equal_runs(network)):
         tables["stream_spans"] = stream_spans(network, data, seed=seed, **running)
     if lesion is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from resanalysis.evaluate import BlockStore, EvaluationData
 from resanalysis.experiments.over_images import chosen_size
-from resanalysis.experiments.stream import batch_of
+from resanalysis.experiments.stream_images import batch_of
 from resanalysis.network import ResidualNetwork
 from resanalysis.path import freeze
 from resanalysis.progress import progress_bar

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
-from resanalysis.experiments.stream import MEASURED, mean_bands
+from resanalysis.experiments.stream import mean_bands
+from resanalysis.experiments.stream_images import MEASURED
 from resanalysis.experiments.stream_page import stream_page
 from resanalysis.network import ResidualNetwork
 from resanalysis.results import PartialStore
@@ -213,3 +214,23 @@ def test_the_page_has_spans_and_damage(network: ResidualNetwork, data: Dataset) 
     predicts = tables["stream"].attrs["predicts"]
     assert {row["method"] for row in predicts} == {"kendall", "spearman"}
     assert "stream_damage" not in stream_page(network, data)
+
+
+def test_images_are_what_the_table_averages(
+    network: ResidualNetwork, data: Dataset, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    store = PartialStore(tmp_path)
+    ra.stream(network, data, batch_size=6, store=store)
+    images = ra.stream_images(network, data, batch_size=6, store=store)
+    assert len(store) == 3  # nothing was measured twice
+    assert len(images) == 17 * 9
+    assert list(images.columns[:4]) == ["image", "unit", "name", "branch_norm"]
+    assert "gate" not in images
+    means = images.groupby("unit")[["ratio", "influence", "gradient_cosine", "exit_error"]].mean()
+    for name in means:
+        np.testing.assert_allclose(means[name], table[name], rtol=1e-4, atol=1e-6)
+    x, _ = data.batch(4, 5)
+    assert isinstance(x, Tensor)
+    alone = ra.stream(network, Batches(x, None))["ratio"]
+    own = images.loc[images["image"] == 4, "ratio"]
+    np.testing.assert_allclose(own, alone, rtol=1e-4)

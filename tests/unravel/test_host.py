@@ -381,3 +381,21 @@ def test_a_part_can_be_shortened_and_timed_but_not_written(
         ValueError, match="the units are a part of Segmenter, and the rest of it is no"
     ):
         exported(network, [1], images)
+
+
+def test_rearranged_parts_are_scored_by_pixel(model: Segmenter, images: Tensor) -> None:
+    network = ra.unravel(model, images, submodule="encoder")
+    pictures = np.random.default_rng(0).integers(0, 256, (11, 3, 16, 16), dtype=np.uint8)
+    data = ra.image_dataset(pictures, None, mean=[0.5] * 3, std=[0.25] * 3)
+    table = ra.rearrange(network, data, kinds=["skip", "swap"])
+    intact = table.iloc[0]
+    with torch.no_grad():
+        answers = model(data.batch(0, 11)[0])["out"].argmax(1)
+    assert intact["chance"] == pytest.approx(
+        answers.flatten().bincount().max().item() / answers.numel()
+    )
+    swapped = table.loc[table["kind"] == "swap"].iloc[0]
+    assert swapped["units"] == "0 1"
+    assert swapped["score"] == pytest.approx(
+        (swapped["agreement"] - intact["chance"]) / (1 - intact["chance"]), rel=1e-4
+    )
