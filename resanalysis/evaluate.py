@@ -13,8 +13,9 @@ import torch.utils._pytree as pytree
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resanalysis.fast import forward_only
+from resanalysis.fast import forward_only, in_bf16
 from resanalysis.network import Inputs, ResidualNetwork, Side
+from resanalysis.precision import arithmetic
 from resanalysis.progress import progress_bar
 from resanalysis.route import (
     BranchOnly,
@@ -118,7 +119,7 @@ def evaluate(
 
     Parameters
     ----------
-    network, routes, data : what is run.
+    network, routes, data : what is run; the network's ``precision`` says in which arithmetic.
     batch_size : examples at a time; found from ``memory`` and the stream's size if left out.
     device : where to run; where the network's weights are if left out.
     memory : bytes the streams may take; a quarter of what is free if left out.
@@ -143,14 +144,18 @@ def evaluate(
     if fast:
         runner = forward_only(network, device=device, parts=_parts_used(network, routes))
     else:
-        runner = network if device is None else network.to(device)
+        runner = _placed(network, device)
     size = network.batch_size or batch_size or chosen_batch_size(network, len(data), memory)
     names = NAMES if metric is None else (*NAMES, "metric")
     values = np.empty((len(names), len(routes), len(data)), dtype=np.float32)
     starts = range(0, len(data), size)
     total = sum(tree.size for tree in trees) * len(starts)
     reference_tree = PrefixTree.of([(0, intact(network))])
-    with torch.inference_mode(), progress_bar(description, total, show=show_progress) as advance:
+    with (
+        torch.inference_mode(),
+        arithmetic(network.precision),
+        progress_bar(description, total, show=show_progress) as advance,
+    ):
         for start in starts:
             stop = min(start + size, len(data))
             entered: tuple[Tensor, Side, _Judge] | None = None
@@ -182,12 +187,12 @@ def intact_outputs(
     device: torch.device | str | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """The intact network's logits with the labels, some examples at a time, on the device they are on."""
-    runner = network if device is None else network.to(device)
+    runner = _placed(network, device)
     size = network.batch_size or batch_size or chosen_batch_size(network, len(data))
     tree = PrefixTree.of([(0, intact(network))])
     for start in range(0, len(data), size):
         stop = min(start + size, len(data))
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic(network.precision):
             _, _, labels, output = _enter(runner, data, start, stop, tree)
         logits = logits_of(output)
         if logits is None:
@@ -196,6 +201,14 @@ def intact_outputs(
             )
         count = stop - start
         yield logits[:count], None if labels is None else labels[:count]
+
+
+def _placed(network: ResidualNetwork, device: torch.device | str | None) -> ResidualNetwork:
+    """The network as it is, on the device and in the precision wanted."""
+    if device is not None:
+        network = network.to(device)
+    done = network.precision != "bf16" or network.float_type is torch.bfloat16
+    return network if done else in_bf16(network)
 
 
 def _blocks(routes: Sequence[Route]) -> list[list[tuple[int, Route]]]:
@@ -271,11 +284,20 @@ def _enter(
         return value.to(device)
 
     h, side = network.enter(pytree.tree_map(placed, inputs))
+    if network.precision == "bf16":
+        h, side = _in_bf16(h), tuple(_in_bf16(value) for value in side)
     labels = None if labels is None else labels.to(device)
     reference: Stream = (h, ())
     for step in _only_route(reference_tree):
         reference = _stepped(network, step, reference, side)
     return h, side, labels, network.leave(reference[0], (*side, *reference[1]))
+
+
+def _in_bf16(value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    largest = torch.finfo(torch.bfloat16).max  # the lowest float32, which masks hold, would be −∞
+    return value.clamp(-largest, largest).bfloat16()
 
 
 def _only_route(tree: PrefixTree) -> list[Step]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from resanalysis.network import Piece, ResidualNetwork
+from resanalysis.network import Piece, ResidualNetwork, move_constants
 
 _aten = torch.ops.aten
 _BATCH_NORMS = (_aten.batch_norm.default, _aten._native_batch_norm_legit_no_training.default)
@@ -39,6 +40,8 @@ def forward_only(
 ) -> ResidualNetwork:
     """A copy for evaluation without gradients, on ``device`` (the network's own if left out).
 
+    Where the network's ``precision`` is ``bf16``, the parts behind the stem are, once batch norm is folded.
+
     Parameters
     ----------
     parts : names from ``network.parts()`` to make fast; all if left out. The others stay as they are.
@@ -50,23 +53,32 @@ def forward_only(
     target = torch.device(device) if device is not None else network.device
     if target != network.device:
         network = network.to(target)
+    half = network.precision == "bf16"
+    if half and not all(_is_graph(part) for part in network.parts().values()):
+        network, half = in_bf16(network), False  # layers hold graphs inside
     wanted = set(parts) or set(network.parts())
     made: dict[str, nn.Module] = {}
     shared: dict[int, nn.Module] = {}
     for name, part in network.parts().items():
         if name in wanted and id(part) not in shared:
-            shared[id(part)] = _fast_part(part)
+            shared[id(part)] = _fast_part(part, half and name != "stem")
         made[name] = shared.get(id(part), part)
     two_dimensional = any(_has_convolution(part) for part in network.parts().values())
     return network.with_parts(made, channels_last=two_dimensional)
 
 
-def _fast_part(part: nn.Module) -> nn.Module:
+def _fast_part(part: nn.Module, half: bool) -> nn.Module:
     body = getattr(part, "body", None)
     if not isinstance(body, fx.GraphModule):
         return part
     body = fx.GraphModule(body, copy.deepcopy(body.graph))
     _fold_batch_norm(body)
+    if half:
+        body.graph.eliminate_dead_code()  # leaves the unfolded weights behind
+        body.delete_all_unused_submodules()
+        body = copy.deepcopy(body).to(torch.bfloat16)
+        for place in {tensor.device for tensor in body.state_dict().values()}:
+            move_constants(body, place, torch.bfloat16)
     _use_channels_last(body)
     device = next((tensor.device for tensor in body.state_dict().values()), None)
     if device is not None and device.type == "cpu" and torch.backends.mkldnn.is_available():
@@ -79,6 +91,25 @@ def _fast_part(part: nn.Module) -> nn.Module:
     changed = copy.copy(part)
     changed._modules = {**part._modules, "body": body}
     return changed
+
+
+def in_bf16(network: ResidualNetwork) -> ResidualNetwork:
+    """A copy in bf16 but for the stem, where positions and their angles would lose too much.
+
+    Raises
+    ------
+    ValueError : for a part inside a larger model.
+    """
+    stem = network.stem
+    if not isinstance(getattr(stem, "body", None), fx.GraphModule):
+        raise ValueError(
+            f"bf16 is for whole models: what is around a part of {network.name} runs as it is"
+        )
+    return replace(network.to(network.device, torch.bfloat16), stem=stem)
+
+
+def _is_graph(part: nn.Module) -> bool:
+    return isinstance(part, nn.Identity) or isinstance(getattr(part, "body", None), fx.GraphModule)
 
 
 def _has_convolution(part: nn.Module) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from resanalysis.precision import Precision
+
 Side = tuple[Tensor, ...]
 """Side inputs the stem makes and units read beside the stream: attention masks, rotary tables."""
 
@@ -157,6 +159,7 @@ class ResidualNetwork:
     name : what the user called it.
     batch_size : the only batch size it accepts, where the captured graph fixed one.
     channels_last : whether inputs are best given in that memory format.
+    precision : the arithmetic of forward passes that are only scored; gradients are always exact floats.
     outputs : numbers the head makes for one example, as far as known: a language model's are many times
         those of its stream.
     """
@@ -169,6 +172,7 @@ class ResidualNetwork:
     name: str = "network"
     batch_size: int | None = None
     channels_last: bool = False
+    precision: Precision = "float32"
     outputs: int = 0
 
     def __post_init__(self) -> None:
@@ -181,6 +185,16 @@ class ResidualNetwork:
 
     def __len__(self) -> int:
         return len(self.units)
+
+    @property
+    def float_type(self) -> torch.dtype:
+        """Of the stream: that of the first weights behind the stem."""
+        parts = self.parts()
+        for part in [*list(parts.values())[1:], parts["stem"]]:
+            for tensor in part.parameters():
+                if tensor.is_floating_point():
+                    return tensor.dtype
+        return torch.float32
 
     @property
     def device(self) -> torch.device:
@@ -263,11 +277,11 @@ class ResidualNetwork:
             part.to(device=device, dtype=dtype)
             for module in part.modules():
                 if isinstance(module, torch.fx.GraphModule):
-                    _move_constants(module, torch.device(device), dtype)
+                    move_constants(module, torch.device(device), dtype)
         return self.with_parts(parts)
 
 
-def _move_constants(
+def move_constants(
     module: torch.fx.GraphModule, device: torch.device, dtype: torch.dtype | None
 ) -> None:
     """Tensors a graph makes by itself (``arange``, ``zeros``, casts) name a device and a type."""
@@ -278,6 +292,9 @@ def _move_constants(
             changed = True
         if dtype is not None and node.kwargs.get("dtype") is torch.float32:
             node.kwargs = {**node.kwargs, "dtype": dtype}
+            changed = True
+        if dtype is not None and torch.float32 in node.args:
+            node.args = tuple(dtype if item is torch.float32 else item for item in node.args)
             changed = True
     if changed:
         module.recompile()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from resanalysis.results import PartialStore, Run, versions
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
     from resanalysis.checkpoint import ModelInfo
     from resanalysis.datasets import Dataset
     from resanalysis.network import Inputs, ResidualNetwork
+    from resanalysis.precision import Precision
 
 EXAMPLE_IMAGES = 8
 
@@ -76,6 +77,7 @@ class Subject:
         return {
             "model": self.model,
             **({} if self.submodule is None else {"submodule": self.submodule}),
+            "precision": self.network.precision,
             "units": len(units),
             "stages": len({unit.stage for unit in units}),
             "transitions": [unit.index for unit in units if unit.transition],
@@ -99,6 +101,7 @@ def load_subject(
     limit: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     device: str | None = None,
+    precision: Precision = "float32",
     seed: int = 0,
 ) -> Subject:
     """Load a model and its data and unravel the model on the data's first examples.
@@ -133,7 +136,7 @@ def load_subject(
     if data is not None and data.labels is not None:
         _check_labels(network, data, example, f"{model} on {source}")
     return Subject(
-        network=network,
+        network=replace(network, precision=precision),
         module=loaded,
         data=data,
         example=example,

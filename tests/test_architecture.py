@@ -11,7 +11,16 @@ PACKAGE = Path(__file__).parent.parent / "resanalysis"
 
 # A module may import from its own step and from earlier ones.
 STEPS = (
-    ("progress", "user_function", "results", "statistics", "models", "training", "bundled"),
+    (
+        "progress",
+        "precision",
+        "user_function",
+        "results",
+        "statistics",
+        "models",
+        "training",
+        "bundled",
+    ),
     ("network",),
     ("route", "rearrangement", "path", "path_length", "fast", "scores", "stream_measures"),
     ("checkpoint", "datasets"),

@@ -76,6 +76,14 @@ class Group(StrEnum):
     layer = "layer"
 
 
+class Arithmetic(StrEnum):
+    """In which precision routes are evaluated."""
+
+    float32 = "float32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
 @dataclass(frozen=True)
 class Source:
     """How the model and the data are read."""
@@ -163,6 +171,14 @@ class Source:
             rich_help_panel="Running",
         ),
     ] = None
+    arithmetic: Annotated[
+        Arithmetic,
+        typer.Option(
+            help="Arithmetic of routes: tf32 or bf16 are faster where the hardware has them, and "
+            "change numbers a little.",
+            rich_help_panel="Running",
+        ),
+    ] = Arithmetic.float32
     device: Annotated[
         str | None,
         typer.Option(

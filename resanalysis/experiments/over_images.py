@@ -79,7 +79,7 @@ class OverImages:
         inputs, labels = self.data.batch(start, stop)
         if labels is None:
             raise ValueError("gradients are those of the loss: the data has no labels")
-        device, dtype = self.network.device, _float_type(self.network)
+        device, dtype = self.network.device, self.network.float_type
         missing = self.size - (stop - start) if self.network.batch_size else 0
 
         def placed(value: Any) -> Any:
@@ -103,18 +103,10 @@ class OverImages:
         return tape
 
 
-def _float_type(network: ResidualNetwork) -> torch.dtype:
-    for part in network.parts().values():
-        for tensor in part.parameters():
-            if tensor.is_floating_point():
-                return tensor.dtype
-    return torch.float32
-
-
 def stream_bytes(network: ResidualNetwork) -> int:
     """Bytes of the widest stream of one example."""
     shapes = [shape for unit in network.units for shape in (unit.in_shape, unit.out_shape)]
-    size = 8 if _float_type(network) is torch.float64 else 4
+    size = 8 if network.float_type is torch.float64 else 4
     return size * max((int(np.prod(shape)) for shape in shapes), default=1)
 
 

@@ -229,7 +229,7 @@ def test_the_interval_of_a_fraction_stays_a_fraction() -> None:
 
     error = np.array([[1, 1, 1, 0.9], [0, 0, 0, 0.1]], dtype=np.float32)
     scores = Scores(dict.fromkeys(("error", "loss", "agreement", "kl"), error))
-    high, low = _row(scores, 0, {}), _row(scores, 1, {})
+    high, low = _row(scores, 0, False, {}), _row(scores, 1, False, {})
     assert stats.t.interval(0.95, 3, error[0].mean(), stats.sem(error[0]))[1] > 1
     assert (high["error_high"], low["error_low"]) == (1, 0)
     assert high["error_low"] == pytest.approx(
