@@ -316,7 +316,7 @@ def test_resuming_computes_nothing_again(
     # By sys.modules: as attributes of their packages, these names are the functions.
     monkeypatch.setattr(sys.modules["resanalysis.evaluate"], "_enter", refuse)
     monkeypatch.setattr(sys.modules["resanalysis.experiments.prune_cost"], "_ratios", refuse)
-    monkeypatch.setattr(sys.modules["resanalysis.experiments.stream"], "_block", refuse)
+    monkeypatch.setattr(sys.modules["resanalysis.experiments.stream_images"], "_block", refuse)
     resumed = ra.prune(network, data, store=again, **how)
     assert again.put_keys == []
     pd.testing.assert_frame_equal(frame, resumed)

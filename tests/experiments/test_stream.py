@@ -70,7 +70,7 @@ def by_hand(model: nn.Module, x: Tensor, labels: Tensor) -> list[dict[str, float
                 early = model.linear(left.mean((2, 3)))  # type: ignore[operator]
                 row["exit_error"] = float(early.argmax() != labels[i])
                 row["exit_agreement"] = float(early.argmax() == logits.argmax())
-                row["exit_loss"] = float(F.cross_entropy(early, labels[i : i + 1]))
+                row["exit_loss"] = float(F.cross_entropy(early, labels[i : i + 1]).detach())
             collected[unit].append(row)
     return [{key: float(np.mean([r[key] for r in rows])) for key in rows[0]} for rows in collected]
 

@@ -138,7 +138,8 @@ def test_stream_and_response_of_a_part(model: Segmenter, images: Tensor) -> None
     with pytest.raises(ValueError, match="reads the stream at 4 places"):
         ra.gradients(network, LabelledBatches(images), at="first-unit")
     data = ra.image_dataset(np.zeros((4, 3, 16, 16), np.uint8), None, mean=[0.5] * 3, std=[1] * 3)
-    layers = ra.response(model, data, submodule="encoder", kinds="all")
+    with pytest.warns(UserWarning, match=r"never ran on this data.*: encoder\.body\.linear"):
+        layers = ra.response(model, data, submodule="encoder", kinds="all")
     assert layers["name"].str.startswith("encoder.").all()
     assert len(layers) == 14
     assert layers.attrs["never_ran"] == {"Segmenter": ["encoder.body.linear"]}
