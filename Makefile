@@ -32,6 +32,16 @@ demo: venv
 	@$(RUN) lesion $(MODEL) --data $(DATA) --remove 1..20 --draws 30 --transitions both --limit 400 --out demo
 	@echo "== reorder: units of equal shape swapped"
 	@$(RUN) reorder $(MODEL) --data $(DATA) --draws 150 --limit 400 --out demo
+	@echo "== gradients: which path lengths carry the gradient, summed exactly over all paths"
+	@$(RUN) gradients $(MODEL) --data $(DATA) --limit 16 --method exact --out demo
+	@echo "== response: how strongly each layer responds"
+	@$(RUN) response $(MODEL) --data $(DATA) --limit 400 --out demo
+	@echo "== stream: what each unit adds, and which cheap measure tells what can go"
+	@$(RUN) stream $(MODEL) --data $(DATA) --limit 400 --out demo
+	@echo "== rearrange: the middle reversed, shuffled, repeated, in parallel"
+	@$(RUN) rearrange $(MODEL) --data $(DATA) --limit 100 --out demo
+	@echo "== prune: in which order units can go"
+	@$(RUN) prune $(MODEL) --data $(DATA) --limit 200 --until 8 --timing 10 --out demo
 	@echo "== paths: how long the 2^54 paths of a 110-layer network are"
 	@$(RUN) paths --depth 110 --out demo
 	@echo "== done: the figures and tables are in demo/"

@@ -32,8 +32,8 @@ def stream(
 
     Writes stream.csv, .pdf and .png: norms of branch and skip, their ratio and angle, influence,
     angle with the gradient, early exit, gates and scales; stream_spans.csv: how far spans of units
-    turn the stream; and, from a lesion of each unit (lesion.csv, .pdf, .png), stream_damage.csv: the
-    rank correlation of each measure with the damage.
+    turn the stream; and, from a lesion of each unit (stream_lesion.csv), stream_damage.csv: the rank
+    correlation of each measure with the damage.
     """
     from resanalysis import figures
     from resanalysis.experiments.lesion import lesion
@@ -41,29 +41,20 @@ def stream(
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
 
-    subject = subject_of(model, data, source, output)
-    network, examples = subject.network, subject.examples()
-    how: dict[str, Any] = {"seed": output.seed, **running(subject, source, output)}
-    recorded: dict[str, Any] = {"seed": output.seed, "subject": subject}
-    lesioned: pd.DataFrame | None = None
-    files: list[Any] = []
-    if damage:
-        with Run(output.out, "lesion", fresh=output.fresh) as run:
-            lesioned = measure(
-                run,
-                lambda store: lesion(network, examples, store=store, **how),
-                figures.lesion,
-                options={},
-                **recorded,
-            )
-        files += run.files
+    how: dict[str, Any] = {"seed": output.seed}
     beside: dict[str, pd.DataFrame] = {}
     with Run(output.out, "stream", fresh=output.fresh) as run:
+        subject = subject_of(model, data, source, output)
+        network, examples = subject.network, subject.examples()
+        how |= running(subject, source, output)
 
         def experiment(store: Any) -> pd.DataFrame:
+            if damage:
+                beside["stream_lesion"] = lesion(network, examples, store=store, **how)
             page = stream_page(
-                network, examples, lesion=lesioned, per_image=per_image, store=store, **how
-            )
+                network, examples, lesion=beside.get("stream_lesion"), per_image=per_image,
+                store=store, **how,
+            )  # fmt: skip
             beside.update(page)
             return beside.pop("stream")
 
@@ -77,7 +68,8 @@ def stream(
             experiment,
             draw,
             options={"damage": damage, "per_image": per_image},
+            seed=output.seed,
+            subject=subject,
             beside=beside,
-            **recorded,
         )
-    show(output, {"stream": table}, f"stream of {model}", [*files, *run.files])
+    show(output, {"stream": table}, f"stream of {model}", run.files)

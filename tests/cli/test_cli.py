@@ -100,7 +100,7 @@ def test_a_command_writes_what_the_contract_says(
     assert (tmp_path / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
     entry = json.loads((tmp_path / "manifest.json").read_text())[stem]
-    beside = ["stream_spans.csv", "stream_damage.csv"] if stem == "stream" else []
+    beside = [f"stream_{name}.csv" for name in ("lesion", "spans", "damage") if stem == "stream"]
     assert entry["files"] == [f"{stem}.csv", *beside, f"{stem}.pdf", f"{stem}.png"]
     assert all((tmp_path / name).is_file() for name in entry["files"])
     assert {"options", "seed", "versions", "n", "timings", "view"} <= set(entry)
@@ -397,10 +397,13 @@ def test_response_of_several_models_and_published_curves(
 def test_stream_writes_the_lesion_it_compares_with(model: Path, data: Path, tmp_path: Path) -> None:
     words = ["stream", model, "--data", data, "--normalize", "none"]
     succeed(*words, out=tmp_path)
-    assert len(rows_of(tmp_path / "lesion.csv")) == 7
+    assert len(rows_of(tmp_path / "stream_lesion.csv")) == 7
+    assert not (
+        tmp_path / "lesion.csv"
+    ).exists()  # which may hold a finished lesion of more examples
     found = rows_of(tmp_path / "stream_damage.csv")
     assert {row["method"] for row in found} == {"kendall", "spearman"}
     succeed(*words, "--no-damage", out=tmp_path / "b")
-    assert not (tmp_path / "b" / "lesion.csv").exists()
+    assert not (tmp_path / "b" / "stream_lesion.csv").exists()
     assert not (tmp_path / "b" / "stream_damage.csv").exists()
     assert (tmp_path / "b" / "stream_spans.csv").exists()
