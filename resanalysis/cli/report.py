@@ -24,7 +24,7 @@ def report(
     ] = 30,
     orders: Annotated[int, typer.Option(min=1, metavar="N", help="Orders for reorder.")] = 300,
 ) -> None:
-    """Run every experiment on one model and put tables, figures and captions on one page.
+    """Run the experiments on one model and put tables, figures and captions on one page.
 
     Writes the files of inspect, lesion, lesion --remove, reorder, paths, gradients (on 32 images),
     response and stream, and report.html, which needs no other file. Interrupted, it goes on where it
