@@ -115,14 +115,12 @@ def load_subject(
     ValueError : if there is no such device, if labels and outputs do not match, or if without data
         there is no way to know what the model's input looks like.
     """
-    from resanalysis.checkpoint import check_fit, load, submodule_of
+    from resanalysis.checkpoint import check_fit, load
     from resanalysis.unravel import unravel
 
     device = device_named(device)
     started = time.perf_counter()
     loaded = load(model, arch=arch, trust_pickle=trust_pickle)
-    if submodule:
-        submodule_of(loaded, submodule)
     info = cast("ModelInfo | None", getattr(loaded, "resanalysis", None))
     data: Dataset | None = None
     if source is not None:

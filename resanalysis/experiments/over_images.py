@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resanalysis.evaluate import BlockStore, EvaluationData, free_memory
+from resanalysis.experiments.stored_blocks import stored_blocks
 from resanalysis.network import ResidualNetwork
 from resanalysis.path import At, Tape, record
-from resanalysis.progress import progress_bar
 
 Arrays = Mapping[str, NDArray[Any]]
 Measure = Callable[[Tape, slice], Arrays]
@@ -56,20 +56,20 @@ class OverImages:
         ------
         ValueError : if the data has no labels, or a gradient is not finite.
         """
-        blocks: list[Arrays] = []
-        starts = range(0, len(self.data), self.size)
-        with progress_bar(name, len(self.data), show=self.show_progress) as advance:
-            for start in starts:
-                stop = min(start + self.size, len(self.data))
-                key = f"{name}-{self.at}-{start:08d}-{stop:08d}"
-                block = None if self.store is None else self.store.get(key)
-                if block is None:
-                    block = measure(self._tape(start, stop), slice(start, stop))
-                    block = {key: values[..., : stop - start] for key, values in block.items()}
-                    if self.store is not None:
-                        self.store.put(key, block)
-                blocks.append(block)
-                advance(stop - start)
+
+        def block(start: int, stop: int) -> Arrays:
+            found = measure(self._tape(start, stop), slice(start, stop))
+            return {key: values[..., : stop - start] for key, values in found.items()}
+
+        blocks = stored_blocks(
+            f"{name}-{self.at}",
+            len(self.data),
+            self.size,
+            block,
+            description=name,
+            store=self.store,
+            show_progress=self.show_progress,
+        )
         return {
             key: np.concatenate([block[key] for block in blocks], axis=-1).astype(np.float64)
             for key in blocks[0]

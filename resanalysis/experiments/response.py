@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from resanalysis.datasets import Dataset
 from resanalysis.evaluate import BlockStore
 from resanalysis.experiments.layer_moments import layer_kind, layer_moments
-from resanalysis.progress import progress_bar
+from resanalysis.experiments.stored_blocks import stored_blocks
 
 Floats = NDArray[np.float64]
 
@@ -160,18 +160,15 @@ def _measured(
         modules = dict(model.named_modules())
         layers = {path: modules[path] for path in layers}
     size = batch_size or _images_at_once(data, place)
-    blocks: list[Mapping[str, NDArray[Any]]] = []
-    with progress_bar(f"response of {name}", len(data), show=show_progress) as advance:
-        for start in range(0, len(data), size):
-            stop = min(start + size, len(data))
-            key = f"response-{name}-{start:08d}-{stop:08d}"
-            block = None if store is None else store.get(key)
-            if block is None:
-                block = _block(name, model, layers, data, start, stop, place)
-                if store is not None:
-                    store.put(key, block)
-            blocks.append(block)
-            advance(stop - start)
+    blocks = stored_blocks(
+        f"response-{name}",
+        len(data),
+        size,
+        lambda start, stop: _block(name, model, layers, data, start, stop, place),
+        description=f"response of {name}",
+        store=store,
+        show_progress=show_progress,
+    )
     return _joined(blocks)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from resanalysis.evaluate import BlockStore, EvaluationData
 from resanalysis.experiments.over_images import chosen_size
+from resanalysis.experiments.stored_blocks import stored_blocks
 from resanalysis.network import Inputs, ResidualNetwork
 from resanalysis.path import freeze
 from resanalysis.path.tape import example_losses
-from resanalysis.progress import progress_bar
 from resanalysis.scores import NAMES, scores
 from resanalysis.stream_measures import (
     Passage,
@@ -92,18 +92,14 @@ def measured_images(
         raise ValueError(f"nothing to measure {network.name} on: the data has no examples")
     ready = freeze(network, device)
     size = chosen_size(ready, 9 * (len(ready) + 1), len(data), batch_size)
-    blocks: list[Mapping[str, NDArray[Any]]] = []
-    with progress_bar("stream", len(data), show=show_progress) as advance:
-        for start in range(0, len(data), size):
-            stop = min(start + size, len(data))
-            key = f"stream-{start:08d}-{stop:08d}"
-            block = None if store is None else store.get(key)
-            if block is None:
-                block = _block(ready, data, start, stop)
-                if store is not None:
-                    store.put(key, block)
-            blocks.append(block)
-            advance(stop - start)
+    blocks = stored_blocks(
+        "stream",
+        len(data),
+        size,
+        lambda start, stop: _block(ready, data, start, stop),
+        store=store,
+        show_progress=show_progress,
+    )
     return {
         name: np.concatenate([block[name] for block in blocks], axis=1).astype(np.float64)
         for name in MEASURED

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from resanalysis.evaluate import BlockStore, EvaluationData
 from resanalysis.experiments.over_images import chosen_size
+from resanalysis.experiments.stored_blocks import Block, stored_blocks
 from resanalysis.experiments.stream_images import batch_of
 from resanalysis.network import ResidualNetwork
 from resanalysis.path import freeze
-from resanalysis.progress import progress_bar
 from resanalysis.stream_measures import angular_distances, image_mean, passages
 
 
@@ -58,22 +58,16 @@ def stream_spans(
         )
     ready = freeze(network, device)
     size = chosen_size(ready, 4 * (max(len(run) for run in runs) + 1), len(data), batch_size)
-    sums = np.zeros((3, len(spans)))
-    with progress_bar("spans", len(data), show=show_progress) as advance, torch.no_grad():
-        for first in range(0, len(data), size):
-            stop = min(first + size, len(data))
-            key = f"spans-{first:08d}-{stop:08d}"
-            block = None if store is None else store.get(key)
-            if block is None:
-                values = _distances(ready, runs, data, first, stop)
-                known = np.isfinite(values)
-                filled = np.where(known, values, 0.0)
-                block = {"sums": np.stack([known.sum(1), filled.sum(1), (filled**2).sum(1)])}
-                if store is not None:
-                    store.put(key, block)
-            sums += block["sums"]
-            advance(stop - first)
-    n, total, squares = sums
+
+    def sums(first: int, stop: int) -> Block:
+        with torch.no_grad():
+            values = _distances(ready, runs, data, first, stop)
+        known = np.isfinite(values)
+        filled = np.where(known, values, 0.0)
+        return {"sums": np.stack([known.sum(1), filled.sum(1), (filled**2).sum(1)])}
+
+    blocks = stored_blocks("spans", len(data), size, sums, store=store, show_progress=show_progress)
+    n, total, squares = np.sum([block["sums"] for block in blocks], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / n
         variance = np.maximum(squares - n * mean**2, 0) / (n - 1)

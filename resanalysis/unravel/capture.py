@@ -80,7 +80,8 @@ def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
     UnravelError : if the model's control flow depends on values, or it cannot be called with
         ``example``; the message names the line of the model.
     """
-    program, module = _exported(model, example if sizes is not None else _of_two(example), sizes)
+    # Two rows are enough for a capture, and one would be taken for the only size there is.
+    program, module = _exported(model, example if sizes is not None else of_size(example, 2), sizes)
     batch_size = _fixed_batch_size(module.graph)
     if batch_size is not None and sizes is None:  # then of the size the user gave
         program, module = _exported(model, example, sizes)
@@ -104,13 +105,13 @@ def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
     )
 
 
-def _of_two(example: Inputs) -> Inputs:
-    """The example with two rows: enough for a capture, and not one, which export would specialise."""
+def of_size(example: Inputs, size: int) -> Inputs:
+    """The example with ``size`` rows, the first ones over again where it has fewer."""
 
     def rows(value: Any) -> Any:
         if not isinstance(value, Tensor) or value.ndim == 0:
             return value
-        return torch.cat([value] * 2)[:2] if len(value) < 2 else value[:2]
+        return torch.cat([value] * size)[:size] if len(value) < size else value[:size]
 
     return pytree.tree_map(rows, example)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,10 +12,17 @@ import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 from torch.export import Dim
 
+from resanalysis.checkpoint import CheckpointError, submodule_of
 from resanalysis.network import Inputs, Piece, ResidualNetwork, Side, run_piece
 from resanalysis.scores import logits_of
 from resanalysis.unravel.assemble import assemble
-from resanalysis.unravel.capture import Captured, as_arguments, capture, evaluation_mode
+from resanalysis.unravel.capture import (
+    Captured,
+    as_arguments,
+    capture,
+    evaluation_mode,
+    of_size,
+)
 from resanalysis.unravel.dataflow import Trunk, find_trunk, is_float
 from resanalysis.unravel.errors import UnravelError
 
@@ -156,11 +162,10 @@ def unravel_part(model: nn.Module, example: Inputs, path: str, name: str) -> Res
     UnravelError : if the model does not run the part exactly once, the part cannot be unraveled, or the
         model with the part in pieces returns something else.
     """
-    parts = dict(model.named_modules())
-    if path not in parts:
-        near = difflib.get_close_matches(path, parts, n=5, cutoff=0.4)
-        there = near or [part for part in parts if part and "." not in part]
-        raise UnravelError(f"the model has no part {path!r}; there are {', '.join(there)}")
+    try:
+        submodule_of(model, path)
+    except CheckpointError as error:
+        raise UnravelError(str(error)) from None
     host = Host(model, path)
     with evaluation_mode(model), torch.no_grad():
         calls = [_one_call(host, example, size) for size in (2, 3)]
@@ -195,7 +200,7 @@ def _one_call(host: Host, example: Inputs, size: int) -> Call:
 
     handle = host.part.register_forward_pre_hook(note, with_kwargs=True)
     try:
-        args, kwargs = as_arguments(_of_size(example, size))
+        args, kwargs = as_arguments(of_size(example, size))
         host.model(*args, **kwargs)
     except Exception as error:
         raise UnravelError(
@@ -209,15 +214,6 @@ def _one_call(host: Host, example: Inputs, size: int) -> Call:
             f"the model runs its part {host.path} {len(calls)} times a pass; name a part that runs once"
         )
     return calls[0]
-
-
-def _of_size(example: Inputs, size: int) -> Any:
-    def rows(value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.ndim == 0:
-            return value
-        return torch.cat([value] * size)[:size] if len(value) < size else value[:size]
-
-    return pytree.tree_map(rows, example)
 
 
 def _changing(calls: list[Call]) -> Any:
