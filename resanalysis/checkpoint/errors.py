@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from resanalysis.errors import ResanalysisError
 
-class CheckpointError(ValueError):
+
+class CheckpointError(ResanalysisError):
     """A model that cannot be loaded: what was wrong, where, and what to do."""
 
 

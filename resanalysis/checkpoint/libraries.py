@@ -15,7 +15,7 @@ from torch import nn
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
 from resanalysis.checkpoint.state import missing
-from resanalysis.user_function import user_function
+from resanalysis.checkpoint.user_function import user_function
 
 
 def _weights_choice(name: str) -> tuple[str, bool]:

@@ -82,8 +82,8 @@ def gradients(
     from resanalysis import figures
     from resanalysis.experiments.gradients import gradients as by_length
     from resanalysis.experiments.unit_share import unit_share
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
 
     source = replace(source, limit=source.limit or IMAGES)
     shared: dict[str, Any] = {

@@ -23,8 +23,8 @@ def inspect(
     """
     from resanalysis import figures
     from resanalysis.experiments.inspect import inspect as experiment
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
 
     with Run(output.out, "inspect", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output, input_shape)

@@ -65,11 +65,11 @@ def lesion(
     stem = "lesion" if removed is None else "lesion_many"
 
     from resanalysis import figures
+    from resanalysis.checkpoint.user_function import user_function
     from resanalysis.experiments.lesion import lesion as lesion_alone
     from resanalysis.experiments.lesion_many import lesion_many
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.user_function import user_function
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
 
     with Run(output.out, stem, fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)

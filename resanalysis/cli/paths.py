@@ -12,7 +12,7 @@ from resanalysis.cli.options import InputShape, OptionalData, OptionalModel, Out
 from resanalysis.cli.subject import subject_of
 
 if TYPE_CHECKING:
-    from resanalysis.pipeline import Subject
+    from resanalysis.run.subject import Subject
 
 
 class Block(StrEnum):
@@ -61,8 +61,8 @@ def paths(
 
     from resanalysis import figures
     from resanalysis.experiments.paths import paths as experiment
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
 
     with Run(output.out, "paths", fresh=output.fresh) as run:
         subject: Subject | None = None

@@ -10,6 +10,7 @@ import typer
 from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Data, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of
+from resanalysis.errors import ResanalysisError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,10 +102,10 @@ def prune(
     from resanalysis.experiments.prune import prune as experiment
     from resanalysis.experiments.prune_choice import choose
     from resanalysis.experiments.prune_order import DEFAULT, ORDERS
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.shortened import check_whole
-    from resanalysis.shortened_files import write_shortened
+    from resanalysis.routes.shortening import check_whole
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
+    from resanalysis.run.shortened_files import write_shortened
 
     if chosen is not None and (not chosen or set(chosen) - set(ORDERS)):
         raise typer.BadParameter(f"--orders {orders!r}: choose from {', '.join(ORDERS)}")
@@ -164,4 +165,4 @@ def prune(
         )
     show(output, {"prune": table}, f"prune of {model}", run.files)
     if reason:
-        raise ValueError(reason)
+        raise ResanalysisError(reason)

@@ -67,9 +67,9 @@ def rearrange(
 
     from resanalysis import figures
     from resanalysis.experiments.rearrange import rearrange as experiment
-    from resanalysis.pipeline import measure as measured
-    from resanalysis.rearrangement import KINDS
-    from resanalysis.results import Run
+    from resanalysis.routes.rearranged import KINDS
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure as measured
 
     unknown = [kind for kind in chosen if kind not in KINDS]
     if unknown or not chosen:

@@ -28,10 +28,10 @@ def reorder(
     trained one, over all units (Veit et al. 2016, Figure 5b).
     """
     from resanalysis import figures
+    from resanalysis.checkpoint.user_function import user_function
     from resanalysis.experiments.reorder import reorder as experiment
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.user_function import user_function
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
 
     with Run(output.out, "reorder", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)

@@ -32,7 +32,7 @@ def report(
     """
     removed = whole_numbers(remove, "--remove")
 
-    from resanalysis.report import measure_all, write_page
+    from resanalysis.run.report import measure_all, write_page
 
     subject = subject_of(model, data, source, output)
     tables = measure_all(

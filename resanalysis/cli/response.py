@@ -14,7 +14,7 @@ from resanalysis.cli.options import MODEL_HELP, Data, Output, Source, floats
 if TYPE_CHECKING:
     import pandas as pd
 
-    from resanalysis.results import PartialStore
+    from resanalysis.run.store import PartialStore
 
 
 def response(
@@ -51,10 +51,10 @@ def response(
     """
     from resanalysis import figures
     from resanalysis.experiments.response import response as experiment
-    from resanalysis.experiments.response_distance import published_responses, response_distance
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.several import load_several
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
+    from resanalysis.run.several import load_several
+    from resanalysis.statistics.curves import published_responses, response_distance
 
     chosen = [kind.strip() for kind in kinds.split(",")]
     curves = None if published is None else published_responses(published)

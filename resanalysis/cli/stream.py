@@ -38,8 +38,8 @@ def stream(
     from resanalysis import figures
     from resanalysis.experiments.lesion import lesion
     from resanalysis.experiments.stream_page import stream_page
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import measure
 
     how: dict[str, Any] = {"seed": output.seed}
     beside: dict[str, pd.DataFrame] = {}

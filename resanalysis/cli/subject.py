@@ -10,7 +10,7 @@ from resanalysis.cli.console import tell
 from resanalysis.cli.options import Output, Source, floats
 
 if TYPE_CHECKING:
-    from resanalysis.pipeline import Subject
+    from resanalysis.run.subject import Subject
 
 
 def subject_of(
@@ -21,7 +21,7 @@ def subject_of(
     input_shape: str | None = None,
 ) -> Subject:
     """Load and unravel what the command line names, and say what was found."""
-    from resanalysis.pipeline import load_subject
+    from resanalysis.run.subject import load_subject
 
     subject = load_subject(
         model,

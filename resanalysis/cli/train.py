@@ -44,8 +44,8 @@ def train(
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs)
 
-    from resanalysis.results import Run
-    from resanalysis.train import train_network
+    from resanalysis.run.folder import Run
+    from resanalysis.run.trained import train_network
 
     with Run(output.out, "train", fresh=output.fresh) as run:
         tell(output, f"training {arch} on {data}: recipe {recipe}, {chosen.epochs:g} epochs")

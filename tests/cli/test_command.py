@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from resanalysis.cli.command import command, message
 from resanalysis.cli.options import Output, Source, floats
 from resanalysis.cli.subject import shape, whole_numbers
-from resanalysis.results import Run
+from resanalysis.run.folder import Run
 
 runner = CliRunner()
 

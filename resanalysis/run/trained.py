@@ -1,0 +1,142 @@
+"""An architecture and data by name → a trained checkpoint, recorded in a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
+from resanalysis.datasets import DataError, Dataset, dataset
+from resanalysis.models.recognise import Architecture, architecture_named
+from resanalysis.run.folder import Run
+from resanalysis.training.loop import train
+from resanalysis.training.recipe import Recipe
+
+SPLIT = ("fashion-mnist", "mnist", "cifar10", "cifar100")
+
+
+def train_network(
+    run: Run,
+    arch: str,
+    data: str,
+    *,
+    test_data: str | None = None,
+    recipe: Recipe,
+    seed: int = 0,
+    device: str | None = None,
+    show_progress: bool = False,
+) -> tuple[pd.DataFrame, Path]:
+    """Train a CIFAR residual network and write ``ARCH.pt`` and ``history.csv``.
+
+    Images are normalised by the training set's own mean and deviation of each channel. A run that was
+    interrupted goes on after its last whole epoch.
+
+    Parameters
+    ----------
+    arch : ``resnet56``, ``resnet110v2``…: any depth 6n + 2.
+    data, test_data : as ``dataset`` takes them; ``test_data`` is needed where ``data`` has no test part.
+
+    Returns
+    -------
+    DataFrame, Path : the history, one row per epoch, and the checkpoint.
+
+    Raises
+    ------
+    CheckpointError, DataError : for an architecture or data that do not fit.
+    """
+    if test_data is None and data.partition(":")[0] not in SPLIT:
+        raise DataError(
+            f"{data} has no test part of its own: name one with --test-data, or train on "
+            f"{', '.join(f'{name}:DIR' for name in SPLIT)}"
+        )
+    training = dataset(data, normalize="none", split="train")
+    test = dataset(test_data or data, normalize="none", split="test")
+    images, labels = _arrays(training, data)
+    test_images, test_labels = _arrays(test, test_data or data)
+    if images.shape[1:] != test_images.shape[1:]:
+        raise DataError(
+            f"images of {images.shape[1:]} to train on and of {test_images.shape[1:]} to test on: "
+            "they must have one shape"
+        )
+    mean, std = channel_statistics(images)
+    architecture = _architecture(arch, int(labels.max()) + 1, images.shape[1])
+    torch.manual_seed(seed)
+    model = architecture.make()
+    options: dict[str, Any] = {"arch": str(architecture), "data": data, "test_data": test_data}
+    options["recipe"] = asdict(recipe)
+    digests = {"data": training.sha256, "test": test.sha256}
+    history = train(
+        model,
+        images,
+        labels,
+        test_images,
+        test_labels,
+        recipe=recipe,
+        mean=mean,
+        std=std,
+        seed=seed,
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        state_file=run.store({**options, **digests, "seed": seed}).folder / "state.pt",
+        show_progress=show_progress,
+    )
+    frame = pd.DataFrame(history)
+    path = save_checkpoint(
+        run.out / f"{architecture}.pt",
+        model,
+        architecture=architecture,
+        preprocessing=Preprocessing(mean, std, tuple(images.shape[1:])),
+        classes=training.classes,
+        recipe=asdict(recipe),
+        seed=seed,
+        data=data,
+        history=[{key: float(value) for key, value in row.items()} for row in history],
+    )
+    run.write_table("history", frame)
+    run.files.append(path)
+    run.finish(
+        options=options,
+        seed=seed,
+        data_sha256=training.sha256,
+        n=len(training),
+        timings={"train": float(sum(row["seconds"] for row in history))},
+        facts={"test_error": history[-1]["test_error"], "test_n": len(test)},
+    )
+    return frame, path
+
+
+def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of images (N, C, H, W), scaled to [0, 1]."""
+    counts = [np.bincount(images[:, c].ravel(), minlength=256) for c in range(images.shape[1])]
+    levels = np.arange(256) / 255
+    means = [float(np.average(levels, weights=count)) for count in counts]
+    spreads = [
+        float(np.sqrt(np.average((levels - mean) ** 2, weights=count)))
+        for mean, count in zip(means, counts, strict=True)
+    ]
+    return tuple(round(m, 4) for m in means), tuple(round(s, 4) or 1.0 for s in spreads)
+
+
+def _arrays(data: Dataset, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    if data.labels is None or data.mean is None:
+        raise DataError(f"{name} has no labels to train with, or holds no images")
+    images = np.ascontiguousarray(data.source.read(data.indices), dtype=np.uint8)
+    return images, data.labels
+
+
+def _architecture(arch: str, classes: int, channels: int) -> Architecture:
+    try:
+        named = architecture_named(arch)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    if named.name != "cifar_resnet":
+        raise CheckpointError(
+            f"cannot train {arch}: training knows the CIFAR networks of He et al., such as resnet56 "
+            "and resnet110v2"
+        )
+    return Architecture(named.name, {**named.options, "classes": classes, "channels": channels})
