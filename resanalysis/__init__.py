@@ -16,26 +16,18 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from resanalysis.experiments import EXPERIMENTS
+
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "resanalysis.checkpoint": ("load", "save_checkpoint", "CheckpointError"),
     "resanalysis.datasets": ("dataset", "image_dataset", "Dataset", "DataError"),
     "resanalysis.errors": ("ResanalysisError",),
-    "resanalysis.experiments.gradients": ("gradients",),
-    "resanalysis.experiments.inspect": ("inspect",),
-    "resanalysis.experiments.lesion": ("lesion",),
-    "resanalysis.experiments.lesion_many": ("lesion_many",),
-    "resanalysis.experiments.paths": ("paths", "paths_remaining"),
-    "resanalysis.experiments.prune": ("prune",),
-    "resanalysis.experiments.rearrange": ("rearrange",),
-    "resanalysis.experiments.reorder": ("reorder",),
-    "resanalysis.experiments.response": ("response",),
-    "resanalysis.experiments.stream": ("stream",),
+    "resanalysis.experiments.paths": ("paths_remaining",),
     "resanalysis.experiments.stream_damage": ("stream_damage",),
     "resanalysis.experiments.stream_images": ("stream_images",),
     "resanalysis.experiments.stream_spans": ("stream_spans",),
-    "resanalysis.experiments.unit_share": ("unit_share",),
     "resanalysis.network": ("ResidualNetwork", "ResidualUnit"),
     "resanalysis.routes.evaluator": ("Scores", "evaluate"),
     "resanalysis.routes.route": (
@@ -46,9 +38,11 @@ _PUBLIC = {
     "resanalysis.statistics.path_length": ("linear_survival",),
     "resanalysis.view": ("UnravelError", "unravel"),
 }  # fmt: skip
-"""Where each public name lives; it is imported when it is first used."""
+"""Where each public name lives; it is imported when it is first used. Experiments are in their own tuple."""
 
-_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+_HOME = {experiment.stem: experiment.home for experiment in EXPERIMENTS} | {
+    name: module for module, names in _PUBLIC.items() for name in names
+}
 
 __all__ = ["figures", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -15,7 +15,7 @@ from torch import nn
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
 from resanalysis.checkpoint.state import missing
-from resanalysis.checkpoint.user_function import user_function
+from resanalysis.checkpoint.user_function import source_sha256, user_function
 
 
 def _weights_choice(name: str) -> tuple[str, bool]:
@@ -142,7 +142,9 @@ def from_python(name: str) -> tuple[nn.Module, ModelInfo]:
         raise CheckpointError(
             f"python:{name}: {factory_name}() returned a {type(model).__name__}, not a torch.nn.Module"
         )
-    return model, ModelInfo(f"python:{name}", type(model).__name__, None, None, state_sha256(model))
+    # The weights alone do not say what forward does with them: another version of the code is another model.
+    digest = hashlib.sha256(f"{state_sha256(model)}{source_sha256(factory)}".encode()).hexdigest()
+    return model, ModelInfo(f"python:{name}", type(model).__name__, sha256=digest)
 
 
 def state_sha256(model: nn.Module) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -44,3 +47,15 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
     if not callable(function):
         raise ValueError(f"{said}: {module_name} has no function {function_name}")
     return function
+
+
+def source_sha256(function: Callable[..., Any]) -> str:
+    """Digest of the file that a user's function stands in.
+
+    What an interrupted run computed with one version of it must not be mixed with another's.
+    """
+    module = inspect.getmodule(function)
+    file = None if module is None else getattr(module, "__file__", None)
+    if file is None or not Path(file).is_file():
+        return "unknown"
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from resanalysis.cli.console import show
-from resanalysis.cli.options import InputShape, OptionalData, OptionalModel, Output, Source
+from resanalysis.cli.options import Data, Drawing, InputShape, OptionalModel, Output, Source
 from resanalysis.cli.subject import subject_of
 
-if TYPE_CHECKING:
-    from resanalysis.run.subject import Subject
+EXAMPLES = """
+resanalysis paths --depth 110
+resanalysis paths model.pt --data test.npz
+"""
+WITHOUT = ("batch_size", "arithmetic", "seed", "limit", "image_seed")
 
 
 class Block(StrEnum):
@@ -24,6 +27,7 @@ class Block(StrEnum):
 
 def paths(
     source: Source,
+    drawing: Drawing,
     output: Output,
     model: OptionalModel = None,
     depth: Annotated[
@@ -40,7 +44,7 @@ def paths(
             help="Stochastic depth: linear:0.5 (0.5 at the last unit) or uniform:0.8.",
         ),
     ] = None,
-    data: OptionalData = None,
+    data: Data = None,
     input_shape: InputShape = None,
 ) -> None:
     """How many paths there are of each length, exactly.
@@ -59,32 +63,21 @@ def paths(
             f"name one of MODEL, --depth and --units, got {' and '.join(given) or 'none of them'}"
         )
 
-    from resanalysis import figures
-    from resanalysis.experiments.paths import paths as experiment
-    from resanalysis.run.folder import Run
-    from resanalysis.run.measured import measure
+    if model is None and (source != Source() or data is not None or input_shape is not None):
+        raise typer.BadParameter(
+            f"{given[0]} needs no network: options that say how a MODEL is read go with a MODEL"
+        )
 
+    from resanalysis.experiments import experiment_named
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import Analysis, measured
+
+    options = {"depth": depth, "block": block.value, "units": units, "survival": survival}
     with Run(output.out, "paths", fresh=output.fresh) as run:
-        subject: Subject | None = None
+        subject = None
         if model is not None:
             subject = subject_of(model, data, source, output, input_shape)
-        options: dict[str, Any] = {
-            "depth": depth,
-            "block": block.value,
-            "units": units,
-            "survival": survival,
-        }
-        network = None if subject is None else subject.network
-        table = measure(
-            run,
-            lambda _: experiment(network, **options),
-            figures.paths,
-            options=options,
-            subject=subject,
-        )
-    show(
-        output,
-        {"paths": table},
-        f"paths of {model or f'a network of {given[0][2:]} {depth or units}'}",
-        run.files,
-    )
+        analysis = Analysis(run, subject, options)
+        tables = measured(analysis, experiment_named("paths"), figure=drawing.arguments())
+    of = model or f"a network of {given[0][2:]} {depth or units}"
+    show(output, {"paths": tables["paths"]}, f"paths of {of}", run.files)

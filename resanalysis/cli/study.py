@@ -82,7 +82,7 @@ def run(
         found.append(comparison(step, out))
     with Run(output.out, "study", fresh=output.fresh) as folder:
         table = pd.concat(found, ignore_index=True)
-        folder.write_table("comparison", table)
+        folder.keep_table("comparison", table)
         folder.finish(options={"study": study.folder.name, "steps": [s.name for s in steps]})
     if output.as_json:
         print(table.to_json(orient="records"))

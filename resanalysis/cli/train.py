@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Output
+from resanalysis.cli.options import Output, TrainingData
+
+EXAMPLES = """
+resanalysis train --arch resnet56 --data fashion-mnist:data --out trained
+"""
 
 
 def train(
-    data: Data,
+    data: TrainingData,
     output: Output,
     arch: Annotated[
         str, typer.Option(metavar="NAME", help="resnet56, resnet110v2, …: any depth 6n + 2.")

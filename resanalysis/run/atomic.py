@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,21 +28,35 @@ def write_atomically(path: Path, content: bytes) -> None:
     ------
     ResultsError : if it cannot be written; what was there stays.
     """
-    temporary = ""
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: none is replaced before all of them are on the disk.
+
+    Raises
+    ------
+    ResultsError : if one cannot be written; what was there stays.
+    """
+    temporaries: dict[Path, str] = {}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporaries[path] = tempfile.mkstemp(
+                dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+            )
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporaries[path], 0o666 & ~_umask())
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
     except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
+        for temporary in temporaries.values():
+            with suppress(OSError):
+                os.unlink(temporary)
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from resanalysis.run.atomic import ResultsError, cannot_write, locked, write_atomically
+from resanalysis.run.atomic import ResultsError, cannot_write, locked, write_together
 from resanalysis.run.cells import cell, plain
 from resanalysis.run.manifest import merge_manifest, read_manifest, versions
 from resanalysis.run.store import PartialStore
@@ -47,6 +47,7 @@ class Run:
         self.out = Path(out)
         self.command = command
         self.files: list[Path] = []
+        self._kept: dict[Path, bytes] = {}
         self._started = datetime.now(UTC)
         self._partial = self.out / PARTIAL / command
         self._made = not self.out.exists()
@@ -102,16 +103,16 @@ class Run:
         for folder in self._partial.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
 
-    def write_table(self, stem: str, frame: pd.DataFrame) -> Path:
-        """Write ``STEM.csv``: shortest exact floats, exact integers, ``true`` and ``false``."""
+    def keep_table(self, stem: str, frame: pd.DataFrame) -> Path:
+        """Keep ``STEM.csv`` for the end: shortest exact floats, exact integers, ``true`` and ``false``."""
         table = frame.copy(deep=False)
         for column in table.columns:
             table[column] = [cell(value) for value in frame[column].to_numpy()]
         text = table.astype(object).to_csv(index=False, lineterminator="\n")
-        return self._write(self.out / f"{stem}.csv", text.encode())
+        return self.keep(f"{stem}.csv", text.encode())
 
-    def write_figure(self, stem: str, figure: Figure) -> tuple[Path, Path]:
-        """Write ``STEM.pdf`` and ``STEM.png``."""
+    def keep_figure(self, stem: str, figure: Figure) -> tuple[Path, Path]:
+        """Draw ``STEM.pdf`` and ``STEM.png`` and keep them for the end."""
         from matplotlib import rc_context
 
         paths: list[Path] = []
@@ -119,16 +120,15 @@ class Run:
             content = io.BytesIO()
             with rc_context({"pdf.fonttype": 42}):  # fonts as text, as publishers ask
                 figure.savefig(content, format=kind, dpi=300, metadata=metadata)
-            paths.append(self._write(self.out / f"{stem}.{kind}", content.getvalue()))
+            paths.append(self.keep(f"{stem}.{kind}", content.getvalue()))
         return paths[0], paths[1]
 
-    def write_text(self, name: str, text: str) -> Path:
-        """Write a text file, such as ``report.html``."""
-        return self._write(self.out / name, text.encode())
-
-    def _write(self, path: Path, content: bytes) -> Path:
-        write_atomically(path, content)
-        self.files.append(path)
+    def keep(self, name: str, content: bytes) -> Path:
+        """Keep a file's content until ``finish`` writes all of them together."""
+        path = self.out / name
+        self._kept[path] = content
+        if path not in self.files:
+            self.files.append(path)
         return path
 
     def finish(
@@ -143,7 +143,10 @@ class Run:
         view: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record the run in ``manifest.json`` and remove its partial results.
+        """Write what was kept, record it in ``manifest.json``, and remove the partial results.
+
+        Tables and figures replace the old ones only when all of them are on the disk, and the manifest has
+        their sha256: a reader can tell a folder in which an old file stands beside a new one.
 
         Parameters
         ----------
@@ -153,6 +156,7 @@ class Run:
         view : the unraveled view in brief.
         facts : what a figure's caption states: batch-norm mode, transitions, draws.
         """
+        write_together(self._kept)
         entry = {
             "command": self.command,
             "options": options,
@@ -164,6 +168,9 @@ class Run:
             "view": view,
             "facts": facts,
             "files": [path.name for path in self.files],
+            "sha256": {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files
+            },
             "versions": versions(),
             "started": self._started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
-from warnings import catch_warnings, filterwarnings
+from typing import Any
 
 import pandas as pd
 
-from resanalysis.figures.headlines import headlines
+from resanalysis.experiments import EXPERIMENTS, Experiment
 from resanalysis.run.atomic import ResultsError, write_atomically
 from resanalysis.run.folder import Run
 from resanalysis.run.manifest import read_manifest
-from resanalysis.run.measured import measure
-from resanalysis.run.store import PartialStore
+from resanalysis.run.measured import Analysis, measured
 from resanalysis.run.subject import Subject
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Experiment = Callable[[PartialStore], pd.DataFrame]
-
-TITLES = {
-    "inspect": "The unraveled view",
-    "lesion": "Each unit deleted alone",
-    "lesion_many": "Many units deleted together",
-    "reorder": "Units in another order",
-    "paths": "How long the paths are",
-    "gradients": "Which path lengths carry the gradient",
-    "response": "How strongly each layer responds",
-    "stream": "What each unit adds to the stream",
-}
-"""The sections of the page, in order; a folder that lacks some gets a page without them."""
-
-READING = {
-    "inspect": "The network as stem, residual units and head. Colours are stages; transitions "
-    "change the stream's shape.",
-    "lesion": "Test error with one unit's branch deleted, its skip left in place. Bars are 95 % "
-    "Wilson intervals, the dashed line is the intact network. The table has paired differences with "
-    "their intervals, and exact McNemar tests corrected after Holm for the number of units.",
-    "lesion_many": "Test error with k units deleted at random; each draw deletes one more unit of "
-    "the same random order. A smooth rise is what an ensemble would show.",
-    "reorder": "Test error against Kendall's tau between the new order and the trained one, taken "
-    "over all units, also those that cannot move.",
-    "paths": "Number of paths by the number of units whose branch they take; counted exactly.",
-    "gradients": "Norm of the gradient by path length: of single paths, 32 drawn at each length, and of the "
-    "exact sum over all paths of a length; bands are 95 % intervals.",
-    "response": "Standard deviation of each layer's response after batch norm, before the nonlinearity "
-    "or addition; bands are 95 % bootstrap intervals over images.",
-    "stream": "Norms and angles of branch and skip, influence (1 − cosine of the stream before and after a "
-    "unit), angle of the branch with the negative gradient, the model's own head after each unit of the last "
-    "stage, angles over spans, and the rank correlation of each measure with the damage of a lesion. "
-    "Bars are 95 % intervals.",
-}
-
-GRADIENT_IMAGES = 32
-"""Images for the gradient by path length: it costs hundreds of backward passes an image."""
 
 TRANSITIONS = {
     "lesion": "transitions are deleted too, and marked",
@@ -75,102 +32,33 @@ def measure_all(
     subject: Subject,
     out: Path,
     *,
-    remove: Sequence[int],
-    draws: int = 30,
-    orders: int = 300,
+    options: Mapping[str, Mapping[str, Any]],
     seed: int = 0,
     fresh: bool = False,
     **running: Any,
 ) -> dict[str, pd.DataFrame]:
-    """Run every experiment on one subject into one folder.
+    """Run every experiment that applies to a subject, each into its files in one folder.
 
     Parameters
     ----------
-    remove : numbers of units to delete together; those the network does not have are left out.
-    draws, orders : random draws for each number, and orders to try.
+    options : by stem, what the user wants otherwise than a report has it.
     running : ``batch_size``, ``device`` and ``show_progress``, which change no result.
 
     Returns
     -------
     dict : the table of each experiment by its stem, in the order of the page.
     """
-    from resanalysis import figures
-    from resanalysis.experiments.gradients import gradients
-    from resanalysis.experiments.inspect import inspect
-    from resanalysis.experiments.lesion import lesion
-    from resanalysis.experiments.lesion_many import lesion_many
-    from resanalysis.experiments.paths import paths
-    from resanalysis.experiments.reorder import reorder
-    from resanalysis.experiments.response import response, usual_kind
-    from resanalysis.experiments.stream_page import stream_page
-
-    network, data = subject.network, subject.examples()
-    shared: dict[str, Any] = {"seed": seed, **running}
-    sizes = tuple(k for k in remove if k <= len(network))
-    many: dict[str, Any] = {"removed": sizes, "draws": draws, "transitions": "both"}
-    part = subject.submodule
-    kinds: dict[str, Any] = {"kinds": usual_kind(subject.module, part), "submodule": part}
-    by_length: dict[str, Any] = {
-        "method": ("exact", "sampled"),
-        "samples": 32,
-        "images": GRADIENT_IMAGES,
-        "at": subject.gradients_at,
-    }
     tables: dict[str, pd.DataFrame] = {}
-    beside: dict[str, pd.DataFrame] = {}
-
-    def stream(store: PartialStore) -> pd.DataFrame:
-        beside.update(stream_page(network, data, lesion=tables["lesion"], store=store, **shared))
-        return beside.pop("stream")
-
-    plans: list[tuple[str, Experiment, Callable[[pd.DataFrame], Figure], dict[str, Any]]] = [
-        ("inspect", lambda _: inspect(network, subject.example), figures.inspect, {}),
-        ("lesion", lambda s: lesion(network, data, store=s, **shared), figures.lesion, {}),
-        (
-            "lesion_many",
-            lambda s: lesion_many(network, data, store=s, **many, **shared),
-            figures.lesion_many,
-            many,
-        ),
-        (
-            "reorder",
-            lambda s: reorder(network, data, draws=orders, store=s, **shared),
-            figures.reorder,
-            {"draws": orders},
-        ),
-        ("paths", lambda _: paths(network), figures.paths, {}),
-        (
-            "response",
-            lambda s: response({network.name: subject.module}, data, store=s, **kinds, **shared),
-            figures.response,
-            kinds,
-        ),
-        (
-            "stream",
-            stream,
-            lambda frame: figures.stream(
-                frame, spans=beside.get("stream_spans"), damage=beside.get("stream_damage")
-            ),
-            {},
-        ),
-    ]
-    residual = any(unit.skip_kind != "none" for unit in network.units)
-    if data.labels is not None and residual and not network.taps:
-        plans.append(
-            (
-                "gradients",
-                lambda s: gradients(network, data, store=s, **by_length, **shared),
-                figures.gradients,
-                by_length,
-            )
-        )
-    for stem, experiment, draw, options in plans:
-        with Run(out, stem, fresh=fresh) as run, catch_warnings():
-            filterwarnings("ignore", "the interval of mean_norm")  # the figure shows it
-            beside.clear()
-            tables[stem] = measure(
-                run, experiment, draw, options=options, seed=seed, subject=subject, beside=beside
-            )
+    for experiment in EXPERIMENTS:
+        chosen = experiment.in_report(subject)
+        if chosen is None:
+            continue
+        chosen = {**chosen, **options.get(experiment.stem, {})}
+        known = {name: tables[stem] for name, stem in experiment.reuses if stem in tables}
+        with Run(out, experiment.stem, fresh=fresh) as run:
+            analysis = Analysis(run, subject, chosen, seed)
+            found = measured(analysis, experiment, functions=known, **running)
+        tables[experiment.stem] = found[experiment.stem]
     return tables
 
 
@@ -186,14 +74,15 @@ def write_page(out: Path, title: str) -> Path:
     ResultsError : if the folder holds no finished experiment.
     """
     manifest = read_manifest(out)
-    sections = [
-        _section(out, stem, manifest[stem])
-        for stem in TITLES
-        if stem in manifest and (out / f"{stem}.csv").exists()
+    there = [
+        experiment
+        for experiment in EXPERIMENTS
+        if experiment.stem in manifest and (out / f"{experiment.stem}.csv").exists()
     ]
+    sections = [_section(out, experiment, manifest[experiment.stem]) for experiment in there]
     if not sections:
         raise ResultsError(f"{out} holds no finished experiment; run resanalysis lesion first")
-    entries = [entry for stem, entry in manifest.items() if stem in TITLES]
+    entries = [manifest[experiment.stem] for experiment in there]
     first = next((entry for entry in entries if entry.get("data_sha256")), entries[0])
     text = PAGE.substitute(
         title=escape(title), facts=escape(_versions(first)), sections="\n".join(sections)
@@ -203,17 +92,18 @@ def write_page(out: Path, title: str) -> Path:
     return path
 
 
-def _section(out: Path, stem: str, entry: Mapping[str, Any]) -> str:
+def _section(out: Path, experiment: Experiment, entry: Mapping[str, Any]) -> str:
+    stem, words = experiment.stem, experiment.words
     frame = pd.read_csv(out / f"{stem}.csv", keep_default_na=True)
     frame.attrs.update(entry.get("facts") or {})
     rows = "\n".join(
         f"<tr><th>{escape(label)}</th><td>{escape(value)}</td></tr>"
-        for label, value in headlines(stem, frame)
+        for label, value in words.headlines(frame)
     )
     return SECTION.substitute(
         stem=stem,
-        title=escape(TITLES[stem]),
-        reading=escape(READING[stem]),
+        title=escape(words.TITLE),
+        reading=escape(words.HOW_TO_READ),
         caption=escape(caption(stem, entry)),
         rows=rows,
         image=base64.b64encode((out / f"{stem}.png").read_bytes()).decode(),

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from resanalysis.errors import ResanalysisError
-from resanalysis.run.subject import data_for, device_named
+from resanalysis.run.reading import Loaded, Reading, read
+from resanalysis.run.subject import Subject, unraveled
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from resanalysis.checkpoint import ModelInfo
     from resanalysis.datasets import Dataset
 
 
@@ -26,68 +25,71 @@ class Several:
 
     Attributes
     ----------
-    models, examples : by label.
-    specs, hashes : what the user named, and sha256 of the contents, by label.
+    parts : by label: unraveled, or as they were read.
     """
 
-    models: Mapping[str, nn.Module]
-    examples: Mapping[str, Dataset]
-    specs: Mapping[str, str]
-    hashes: Mapping[str, str | None]
-    source: str
-    device: str = "cpu"
-    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    parts: Mapping[str, Subject | Loaded]
+
+    @property
+    def _first(self) -> Subject | Loaded:
+        return next(iter(self.parts.values()))
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules by label."""
+        return {label: part.module for label, part in self.parts.items()}
+
+    @property
+    def each_examples(self) -> dict[str, Dataset]:
+        """The data of each, by label."""
+        return {label: part.data for label, part in self.parts.items() if part.data is not None}
 
     @property
     def model(self) -> str:
         """The models as the user named them."""
-        return ", ".join(self.specs.values())
+        return ", ".join(part.model for part in self.parts.values())
 
     @property
-    def data(self) -> Dataset:
+    def source(self) -> str | None:
+        """The data as the user named it."""
+        return self._first.source
+
+    @property
+    def data(self) -> Dataset | None:
         """The examples, which are the same for every model."""
-        return next(iter(self.examples.values()))
+        return self._first.data
 
     @property
     def data_sha256(self) -> str | None:
         """Of the data's contents."""
-        return self.data.sha256
+        return self._first.data_sha256
 
     @property
     def model_sha256(self) -> str | None:
         """Of one model's contents; of all hashes in order where there are several."""
-        known = [self.hashes[label] or self.specs[label] for label in self.models]
-        if len(known) == 1:
-            return next(iter(self.hashes.values()))
+        if len(self.parts) == 1:
+            return self._first.model_sha256
+        known = [part.model_sha256 or part.model for part in self.parts.values()]
         return hashlib.sha256("\n".join(known).encode()).hexdigest()
+
+    @property
+    def device(self) -> str:
+        """Where they run."""
+        return self._first.device
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What reading and unraveling all of them took."""
+        names = self._first.seconds
+        return {name: sum(p.seconds.get(name, 0.0) for p in self.parts.values()) for name in names}
 
     def view(self) -> dict[str, Any]:
         """Each model in brief."""
-        return {
-            label: {
-                "model": self.specs[label],
-                "sha256": self.hashes[label],
-                "parameters": sum(p.numel() for p in model.parameters()),
-            }
-            for label, model in self.models.items()
-        }
+        return {label: part.view() for label, part in self.parts.items()}
 
 
-def load_several(
-    specs: Sequence[str],
-    source: str,
-    *,
-    arch: str | None = None,
-    trust_pickle: bool = False,
-    submodule: str | None = None,
-    normalize: str | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    limit: int | None = None,
-    device: str | None = None,
-    seed: int = 0,
-) -> Several:
-    """Load models and their data. The other arguments are those of ``load_subject``.
+def read_several(specs: Sequence[str], source: str | None, how: Reading) -> Several:
+    """Models and their data as they are, for what needs no unraveled view.
 
     Parameters
     ----------
@@ -98,34 +100,43 @@ def load_several(
     CheckpointError, DataError : naming what was found and what to do.
     ResanalysisError : if two models have one label.
     """
-    from resanalysis.checkpoint import check_fit, load, submodule_of
+    from resanalysis.checkpoint import submodule_of
 
-    named = labelled(specs)
-    device = device_named(device)
-    started = time.perf_counter()
-    models: dict[str, nn.Module] = {}
-    examples: dict[str, Dataset] = {}
-    hashes: dict[str, str | None] = {}
-    for label, spec in named.items():
-        model = load(spec, arch=arch, trust_pickle=trust_pickle)
-        if submodule:
-            submodule_of(model, submodule)
-        info = cast("ModelInfo | None", getattr(model, "resanalysis", None))
-        models[label] = model
-        hashes[label] = None if info is None else info.sha256
-        seen = examples[label] = data_for(
-            info, source, normalize=normalize, mean=mean, std=std, limit=limit, seed=seed
-        )
-        check_fit(model, seen.batch(0, min(2, len(seen)))[0], info, spec, source)
-    return Several(
-        models=models,
-        examples=examples,
-        specs=named,
-        hashes=hashes,
-        source=source,
-        device=device,
-        seconds={"load": time.perf_counter() - started},
-    )
+    parts: dict[str, Loaded] = {}
+    for label, spec in labelled(specs).items():
+        parts[label] = read(spec, source, how)
+        if how.submodule:
+            submodule_of(parts[label].module, how.submodule)
+    return Several(parts)
+
+
+def load_several(specs: Sequence[str], source: str | None, how: Reading) -> Several:
+    """Models unraveled, each under its label.
+
+    With ``how.plain`` those that have no skips are read as chains of layers, and the others as they are: a
+    plain network and a residual one are what the papers compare.
+
+    Raises
+    ------
+    CheckpointError, DataError, UnravelError : naming what was found and what to do.
+    ResanalysisError : if two models have one label.
+    """
+    parts: dict[str, Subject] = {}
+    for label, spec in labelled(specs).items():
+        subject = _residual_or_plain(read(spec, source, how), how)
+        parts[label] = replace(subject, network=replace(subject.network, name=label))
+    return Several(parts)
+
+
+def _residual_or_plain(loaded: Loaded, how: Reading) -> Subject:
+    from resanalysis.view import UnravelError
+
+    if not how.plain:
+        return unraveled(loaded, how)
+    try:
+        return unraveled(loaded, replace(how, plain=False))
+    except UnravelError:
+        return unraveled(loaded, how)
 
 
 def labelled(specs: Sequence[str]) -> dict[str, str]:

@@ -34,6 +34,10 @@ class PartialStore:
     def _path(self, key: str) -> Path:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
+    def within(self, name: str) -> PartialStore:
+        """A store of its own inside this one, for one of several parts of a run."""
+        return PartialStore(self.folder / hashlib.sha256(name.encode()).hexdigest()[:16])
+
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The arrays kept under ``key``, or ``None``."""
         path = self._path(key)

@@ -97,7 +97,7 @@ def train_network(
         data=data,
         history=[{key: float(value) for key, value in row.items()} for row in history],
     )
-    run.write_table("history", frame)
+    run.keep_table("history", frame)
     run.files.append(path)
     run.finish(
         options=options,
