@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings
@@ -19,24 +20,52 @@ if TYPE_CHECKING:
     from resanalysis.run.subject import Subject
 
 
+@dataclass(frozen=True)
+class Plan:
+    """One experiment as a command wants it.
+
+    Attributes
+    ----------
+    stem : of the experiment.
+    options : as its function takes them; the manifest records them.
+    functions : arguments that have no text (a user's metric, a second network).
+    code : sha256 by name of the user's files that decide the numbers too.
+    """
+
+    stem: str
+    options: Mapping[str, Any]
+    functions: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    code: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def measuring(self, metric: str | None) -> Plan:
+        """The same, scored by a user's own function ``module:function`` where there is one."""
+        if metric is None:
+            return self
+        from resanalysis.checkpoint.user_function import source_sha256, user_function
+
+        function = user_function(metric, "--metric")
+        return Plan(
+            self.stem,
+            {**self.options, "metric": metric},
+            {**self.functions, "metric": function},
+            {**self.code, metric: source_sha256(function)},
+        )
+
+
 def analyse(
-    plans: Mapping[str, Mapping[str, Any]],
+    plans: list[Plan],
     models: list[str],
     data: str | None,
     source: Source,
     drawing: Drawing,
     output: Output,
-    *,
     comparing: Comparing | None = None,
-    metric: str | None = None,
 ) -> None:
     """Run experiments on what the command line names, write their files, and say what they found.
 
     Parameters
     ----------
-    plans : the options of each experiment by its stem, as its function takes them.
     comparing : what several models are to each other; ``None`` where the command takes one.
-    metric : a user's score, ``module:function``.
     """
     pool = comparing is not None and comparing.pool
     subject: Subject | Several
@@ -46,27 +75,20 @@ def analyse(
         subject = subject_of(models[0], data, source, output)
     tables: dict[str, pd.DataFrame] = {}
     files: list[Path] = []
-    for stem, options in plans.items():
-        recorded = {**options, "pool": True} if pool else options
-        with catch_warnings(record=True) as caught:
-            tables[stem], written = _analysed(
-                stem, subject, recorded, metric, drawing, output, running(subject, source, output)
-            )
+    for plan in plans:
+        tables[plan.stem], written = analysed(plan, subject, source, drawing, output, pool=pool)
         files += written
-        for warning in caught:
-            if issubclass(warning.category, UserWarning):
-                tell(output, f"note: {warning.message}")
-    show(output, tables, f"{', '.join(plans)} of {', '.join(models)}", files)
+    show(output, tables, f"{', '.join(tables)} of {', '.join(models)}", files)
 
 
-def _analysed(
-    stem: str,
+def analysed(
+    plan: Plan,
     subject: Subject | Several,
-    options: Mapping[str, Any],
-    metric: str | None,
+    source: Source,
     drawing: Drawing,
     output: Output,
-    running: Mapping[str, Any],
+    *,
+    pool: bool = False,
 ) -> tuple[pd.DataFrame, list[Path]]:
     """One experiment in its run folder: its table, and the files it wrote."""
     from resanalysis.run.compared import compared
@@ -74,19 +96,17 @@ def _analysed(
     from resanalysis.run.measured import Analysis, measured
     from resanalysis.run.several import Several
 
-    recorded, functions, code = dict(options), {}, {}
-    if metric is not None:
-        from resanalysis.checkpoint.user_function import source_sha256, user_function
-
-        functions["metric"] = user_function(metric, "--metric")
-        code[metric] = source_sha256(functions["metric"])
-        recorded["metric"] = metric
-    how: dict[str, Any] = {"functions": functions, "figure": drawing.arguments(), **running}
-    experiment = experiment_named(stem)
-    with Run(output.out, stem, fresh=output.fresh) as run:
-        analysis = Analysis(run, subject, recorded, output.seed, code)
+    options = {**plan.options, "pool": True} if pool else plan.options
+    how: dict[str, Any] = {"functions": plan.functions, "figure": drawing.arguments()}
+    how |= running(subject, source, output)
+    experiment = experiment_named(plan.stem)
+    with Run(output.out, plan.stem, fresh=output.fresh) as run, catch_warnings(record=True) as said:
+        analysis = Analysis(run, subject, options, output.seed, plan.code)
         if isinstance(subject, Several):
             tables = compared(analysis, experiment, subject, **how)
         else:
             tables = measured(analysis, experiment, **how)
-    return tables[stem], run.files
+    for warning in said:
+        if issubclass(warning.category, UserWarning):
+            tell(output, f"note: {warning.message}")
+    return tables[plan.stem], run.files

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.analyse import analyse
+from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Comparing, Data, Drawing, Models, Output, Source
 
 EXAMPLES = """
@@ -90,7 +90,7 @@ def gradients(
         "dtype": "float64" if double else "float32",
     }
     drawn = {"samples": samples, "precision": precision, "repetitions": repetitions}
-    plans: dict[str, dict[str, Any]] = {"gradients": {"method": methods, **drawn, **shared}}
+    plans = [Plan("gradients", {"method": methods, **drawn, **shared})]
     if units:
-        plans["unit_share"] = shared
-    analyse(plans, models, data, source, drawing, output, comparing=comparing)
+        plans.append(Plan("unit_share", shared))
+    analyse(plans, models, data, source, drawing, output, comparing)

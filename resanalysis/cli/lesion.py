@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.analyse import analyse
+from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
 from resanalysis.cli.subject import whole_numbers
 
@@ -74,5 +74,5 @@ def lesion(
         removed = whole_numbers(remove, "--remove")
         stem = "lesion_many"
         options = {"removed": removed, "draws": draws, "transitions": transitions.value}
-    plan = {stem: options}
-    analyse(plan, models, data, source, drawing, output, comparing=comparing, metric=metric)
+    plan = Plan(stem, options).measuring(metric)
+    analyse([plan], models, data, source, drawing, output, comparing)

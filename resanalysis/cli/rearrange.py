@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.analyse import analyse
+from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Data, Drawing, Model, Output, Source
 from resanalysis.cli.subject import whole_numbers
 
@@ -85,4 +85,4 @@ def rearrange(
         "stage": stage,
         "measure": None if measure is None else measure.value,
     }
-    analyse({"rearrange": options}, [model], data, source, drawing, output)
+    analyse([Plan("rearrange", options)], [model], data, source, drawing, output)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resanalysis.cli.analyse import analyse
+from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
 
 EXAMPLES = """
@@ -32,5 +32,5 @@ def reorder(
     reorder.csv, .pdf and .png: the error against Kendall's tau between the new order and the
     trained one, over all units (Veit et al. 2016, Figure 5b).
     """
-    plan = {"reorder": {"draws": draws}}
-    analyse(plan, models, data, source, drawing, output, comparing=comparing, metric=metric)
+    plan = Plan("reorder", {"draws": draws}).measuring(metric)
+    analyse([plan], models, data, source, drawing, output, comparing)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resanalysis.cli.analyse import analyse
+from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Comparing, Data, Drawing, Models, Output, Source
 
 EXAMPLES = """
@@ -38,5 +38,5 @@ def stream(
     turn the stream; and, from a lesion of each unit (stream_lesion.csv), stream_damage.csv: the rank
     correlation of each measure with the damage.
     """
-    plan = {"stream": {"damage": damage, "per_image": per_image}}
-    analyse(plan, models, data, source, drawing, output, comparing=comparing)
+    plan = Plan("stream", {"damage": damage, "per_image": per_image})
+    analyse([plan], models, data, source, drawing, output, comparing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -51,6 +52,22 @@ def read_manifest(out: Path) -> dict[str, Any]:
             "away or name another --out"
         )
     return cast("dict[str, Any]", manifest)
+
+
+def damaged(out: Path) -> list[str]:
+    """What is wrong with the files of a run folder: one sentence for each that is missing or changed.
+
+    An entry written before files were digested says nothing of them.
+    """
+    wrong: list[str] = []
+    for command, entry in read_manifest(out).items():
+        for name, digest in (entry.get("sha256") or {}).items():
+            path = out / name
+            if not path.is_file():
+                wrong.append(f"{command}: {name} is missing")
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                wrong.append(f"{command}: {name} is not the file that was written")
+    return wrong
 
 
 def merge_manifest(out: Path, command: str, entry: Mapping[str, Any]) -> None:

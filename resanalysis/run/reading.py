@@ -93,7 +93,7 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
     started = time.perf_counter()
     module = load(model, arch=how.arch, trust_pickle=how.trust_pickle)
     info = cast("ModelInfo | None", getattr(module, "resanalysis", None))
-    data = None if source is None else _data_for(info, source, how)
+    data = None if source is None else data_for(info, source, how)
     example = _example(model, data, info, how.input_shape)
     check_fit(module, example, info, model, source or "--input-shape")
     return Loaded(
@@ -109,12 +109,13 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
     )
 
 
-def _data_for(info: ModelInfo | None, source: str, how: Reading) -> Dataset:
+def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) -> Dataset:
     """Data for a model: normalised as its checkpoint records, unless the user says otherwise; plain text
     as the model's own tokenizer cuts it.
     """
     from resanalysis.datasets import check_vocabulary, dataset
 
+    how = how or Reading()
     mean, std = how.mean, how.std
     if info is not None and info.preprocessing is not None and not (how.normalize or mean or std):
         mean, std = info.preprocessing.mean, info.preprocessing.std

@@ -28,6 +28,7 @@ from resanalysis.checkpoint import (
 from resanalysis.datasets import DataError
 from resanalysis.models.cifar_resnet import CifarResNet
 from resanalysis.models.recognise import Architecture, architecture_named, recognised
+from resanalysis.run.reading import Reading
 from resanalysis.run.subject import load_subject
 from tests.conftest import cifar
 
@@ -506,7 +507,7 @@ def test_data_that_does_not_fit_is_named_before_anything_is_unraveled(tmp_path: 
     ):
         load_subject("bundled:resnet56-fashion-mnist", str(file))
     with pytest.raises(DataError, match=r"with --input-shape: it gives images of 2×28×28"):
-        load_subject("bundled:resnet56-fashion-mnist", None, input_shape=(2, 28, 28))
+        load_subject("bundled:resnet56-fashion-mnist", None, Reading(input_shape=(2, 28, 28)))
 
 
 def test_an_archive_of_one_batch_size(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -17,10 +18,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from resanalysis.run import atomic
-from resanalysis.run.atomic import ResultsError, write_atomically
+from resanalysis.run.atomic import ResultsError, write_atomically, write_together
 from resanalysis.run.cells import json_rows
 from resanalysis.run.folder import Run
-from resanalysis.run.manifest import read_manifest, versions
+from resanalysis.run.manifest import damaged, read_manifest, versions
 from resanalysis.run.store import PartialStore
 
 FINGERPRINT = {"command": "lesion", "seed": 0}
@@ -47,7 +48,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_a_table_is_written_exactly(tmp_path: Path) -> None:
     with Run(tmp_path, "lesion") as run:
-        path = run.write_table("lesion", table())
+        path = run.keep_table("lesion", table())
+        finish(run)
     assert path == tmp_path / "lesion.csv"
     first, second = rows_of(path)
     assert first == {
@@ -68,7 +70,7 @@ def test_a_table_is_written_exactly(tmp_path: Path) -> None:
 def test_writing_a_table_leaves_the_frame_alone(tmp_path: Path) -> None:
     frame = table()
     with Run(tmp_path, "lesion") as run:
-        run.write_table("lesion", frame)
+        run.keep_table("lesion", frame)
     pd.testing.assert_frame_equal(frame, table())
 
 
@@ -86,9 +88,12 @@ def test_a_figure_becomes_a_pdf_and_a_png(tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1])
     with Run(tmp_path, "lesion") as run:
-        pdf, png = run.write_figure("lesion", figure)
+        pdf, png = run.keep_figure("lesion", figure)
+        finish(run)
         again = pdf.read_bytes(), png.read_bytes()
-        run.write_figure("lesion", figure)
+    with Run(tmp_path, "lesion") as run:
+        run.keep_figure("lesion", figure)
+        finish(run)
     assert pdf.read_bytes().startswith(b"%PDF")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert (pdf.read_bytes(), png.read_bytes()) == again
@@ -110,7 +115,7 @@ def finish(run: Run, **changes: Any) -> None:
 def test_the_manifest_has_one_entry_per_command(tmp_path: Path) -> None:
     for command in ("lesion", "paths", "lesion"):
         with Run(tmp_path, command) as run:
-            run.write_table(command, table())
+            run.keep_table(command, table())
             finish(run, n=len(command))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert sorted(manifest) == ["lesion", "paths"]
@@ -131,7 +136,7 @@ def test_the_manifest_has_one_entry_per_command(tmp_path: Path) -> None:
 def test_a_finished_run_leaves_only_its_files(tmp_path: Path) -> None:
     with Run(tmp_path, "lesion") as run:
         run.store(FINGERPRINT).put("0", {"error": np.zeros(3)})
-        run.write_table("lesion", table())
+        run.keep_table("lesion", table())
         finish(run)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lesion.csv", "manifest.json"]
 
@@ -249,9 +254,11 @@ def test_a_folder_one_may_not_write_to_is_reported(
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Run(tmp_path, "lesion") as run:
+        run.keep_table("lesion", table())
+        finish(run)
+    before = (tmp_path / "lesion.csv").read_bytes()
+    with Run(tmp_path, "lesion") as run:
         run.store(FINGERPRINT).put("0", {"error": np.zeros(3)})
-        run.write_table("lesion", table())
-        before = (tmp_path / "lesion.csv").read_bytes()
 
         def full(_: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -260,8 +267,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         message = (
             r"cannot write .*: no space left on device; free some space and run the same command"
         )
-        with pytest.raises(ResultsError, match=message):
-            run.write_table("lesion", table().head(1))
+        run.keep_table("lesion", table().head(1))
         with pytest.raises(ResultsError, match=message):
             run.store(FINGERPRINT).put("1", {"error": np.zeros(3)})
         with pytest.raises(ResultsError, match=message):
@@ -271,6 +277,43 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not list(tmp_path.rglob("*.tmp"))
     with Run(tmp_path, "lesion") as run:
         assert run.store(FINGERPRINT).get("0") is not None
+
+
+def test_files_that_belong_together_are_replaced_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full at the last of several files leaves all of the old ones."""
+    contents = {tmp_path / name: name.encode() for name in ("a.csv", "a.pdf", "a.png")}
+    write_together(dict.fromkeys(contents, b"old"))
+    calls: list[int] = []
+    write = os.fsync
+
+    def full_at_the_third(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(handle)
+
+    monkeypatch.setattr(os, "fsync", full_at_the_third)
+    with pytest.raises(ResultsError, match="no space left on device"):
+        write_together(contents)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("a.csv", "a.pdf", "a.png"), b"old"
+    )
+
+
+def test_the_manifest_knows_every_file(tmp_path: Path) -> None:
+    with Run(tmp_path, "lesion") as run:
+        run.keep_table("lesion", table())
+        finish(run)
+    entry = read_manifest(tmp_path)["lesion"]
+    content = (tmp_path / "lesion.csv").read_bytes()
+    assert entry["sha256"] == {"lesion.csv": hashlib.sha256(content).hexdigest()}
+    assert damaged(tmp_path) == []
+    (tmp_path / "lesion.csv").write_bytes(content + b" ")
+    assert damaged(tmp_path) == ["lesion: lesion.csv is not the file that was written"]
+    (tmp_path / "lesion.csv").unlink()
+    assert damaged(tmp_path) == ["lesion: lesion.csv is missing"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(

@@ -53,8 +53,8 @@ def test_captions_where_nothing_is_random() -> None:
 def test_a_page_escapes_names_and_stands_alone(tmp_path: Path) -> None:
     figure = Figure(figsize=(1, 1))
     with Run(tmp_path, "inspect") as run:
-        run.write_table("inspect", TABLE.assign(skip="<b>pad</b>"))
-        run.write_figure("inspect", figure)
+        run.keep_table("inspect", TABLE.assign(skip="<b>pad</b>"))
+        run.keep_figure("inspect", figure)
         run.finish(options={}, view={"units": 1})
     page = write_page(tmp_path, "<script>alert(1)</script>").read_text()
     assert "<script>" not in page
