@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
+from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
-from resanalysis.checkpoint.state import missing
 from resanalysis.user_function import user_function
 
 

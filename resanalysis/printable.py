@@ -1,0 +1,55 @@
+"""What a file says, made fit for a line of text: no control characters, no more than a reader needs.
+
+A key of a state dict, the name of a folder or a number in a record is whatever its author chose: escape
+sequences that clear the screen, a million characters, a list whose printed form never ends. Errors of
+checkpoints and data pass through ``printable``, and single values through ``shown``, so none of it
+reaches a terminal as it is.
+"""
+
+from __future__ import annotations
+
+import reprlib
+
+_LONGEST = 2000
+
+
+class _Brief(reprlib.Repr):
+    """``repr`` of bounded depth and width: a list that holds itself twice, forty times over, ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 60, 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write out a number of thousands of digits.
+        return repr(x) if x.bit_length() < 200 else f"a whole number of {x.bit_length()} bits"
+
+
+_BRIEF = _Brief()
+
+
+def printable(text: str, most: int = _LONGEST) -> str:
+    """A text on one line, what a terminal would obey or hide written as ``\\x1b``, cut in its middle.
+
+    Parameters
+    ----------
+    text : anything, such as a name that a file holds.
+    most : characters that are kept, of the text as it is returned.
+    """
+    half = most // 2
+    if len(text) > 2 * most:  # before the characters are looked at one by one
+        text = f"{text[:most]}{text[-most:]}"
+    escaped = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+    return escaped if len(escaped) <= most else f"{escaped[:half]}…{escaped[-half + 1 :]}"
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value of a file nobody vouches for, in at most ``most`` characters; texts without quotes."""
+    return printable(value, most) if isinstance(value, str) else quoted(value, most)
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """``shown``, with texts as they stand in source."""
+    return printable(_BRIEF.repr(value), most)
