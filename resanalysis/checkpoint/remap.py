@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from resanalysis.printable import shown
+from resanalysis.printable import printable, shown
 
 _ROLES = {"weight", "bias", "running_mean", "running_var"}
 _COUNTER = "num_batches_tracked"
@@ -48,8 +48,10 @@ def tell_of_order(path: Path, taken: Mapping[str, str]) -> None:
     """Warn that names were replaced, with the first and the last of them."""
     pairs = [f"{shown(key)} → {name}" for name, key in taken.items()]
     warnings.warn(
-        f"{path.name}: its {len(taken)} tensors were taken in their order, first {pairs[0]}, last "
-        f"{pairs[-1]}; compare the accuracy with what its author reports",
+        printable(
+            f"{path.name}: its {len(taken)} tensors were taken in their order, first {pairs[0]}, last "
+            f"{pairs[-1]}; compare the accuracy with what its author reports"
+        ),
         stacklevel=2,
     )
 

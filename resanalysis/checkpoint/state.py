@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from resanalysis.checkpoint.errors import CheckpointError
 from resanalysis.checkpoint.filling import filled, named
 from resanalysis.models.recognise import Architecture, common_key_names, recognised
-from resanalysis.printable import shown
+from resanalysis.printable import printable, shown
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "ema_state_dict", "ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
@@ -157,8 +157,10 @@ def _tell_of_others(
     ]
     if others:
         warnings.warn(
-            f"{path} holds several state dicts with different weights: {shown(chosen)} is read, and not "
-            f"{', '.join(shown(place) for place in others[:4])}; choose with --state NAME",
+            printable(
+                f"{path} holds several state dicts with different weights: {shown(chosen)} is read, and not "
+                f"{', '.join(shown(place) for place in others[:4])}; choose with --state NAME"
+            ),
             stacklevel=2,
         )
 
@@ -169,13 +171,7 @@ def _is_rival(place: str, other: dict[str, Tensor], chosen: dict[str, Tensor]) -
         # Step counters and best scores lie beside a state dict; matrices there are weights.
         weights = any(value.ndim > 1 for value in other.values())
         return weights and all(part in (*_WRAPPERS, "") for part in place.split("."))
-    return any(not _same(other[key], chosen[key]) for key in chosen)
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype or one.layout != other.layout:
-        return False
-    return torch.equal(one, other) or torch.equal(one.isnan(), other.isnan())
+    return any(not torch.equal(other[key], chosen[key]) for key in chosen)
 
 
 def _common_names(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -195,8 +195,8 @@ def test_a_target_after_a_masked_position_does_not_count(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("?lenght=3", r"'lenght=3' is no option; there are length=N, by=line \(or by=block\) and "
-         r"tokenizer=DIR, with & between them"),
+        ("?lenght=3", r"'lenght=3' is no option; there are length=N, by=line \(or by=block\), "
+         r"labels=none and tokenizer=DIR, with & between them"),
         ("?length", r"'length' is no option"),
         ("?", r"'' is no option"),
         ("?length=", r"'length=' is no option"),
