@@ -91,6 +91,8 @@ def load_subject(
     source: str | None,
     *,
     arch: str | None = None,
+    state: str | None = None,
+    remap: bool = False,
     trust_pickle: bool = False,
     submodule: str | None = None,
     group: Literal["unit", "layer"] = "unit",
@@ -120,7 +122,7 @@ def load_subject(
 
     device = device_named(device)
     started = time.perf_counter()
-    loaded = load(model, arch=arch, trust_pickle=trust_pickle)
+    loaded = load(model, arch=arch, state=state, remap=remap, trust_pickle=trust_pickle)
     info = cast("ModelInfo | None", getattr(loaded, "resanalysis", None))
     data: Dataset | None = None
     if source is not None:
@@ -132,7 +134,7 @@ def load_subject(
     check_fit(loaded, example, info, model, source or "--input-shape")
     network = unravel(loaded, example, group=group, plain=plain, submodule=submodule, name=model)
     if data is not None and data.labels is not None:
-        _check_labels(network, data, example, f"{model} on {source}")
+        _check_labels(network, data, example, model)
     return Subject(
         network=replace(network, precision=precision),
         module=loaded,
@@ -203,9 +205,11 @@ def device_named(name: str | None) -> str:
     return name
 
 
-def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, what: str) -> None:
+def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, model: str) -> None:
     """A label the model has no output for means the data is of another task."""
     import torch
+
+    from resanalysis.datasets import tell_of_classes
 
     with torch.inference_mode():
         outputs = network(example)
@@ -214,9 +218,10 @@ def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, what
     lowest, highest, classes = int(data.labels.min()), int(data.labels.max()), outputs.shape[1]
     if lowest < 0 or highest >= classes:
         raise ValueError(
-            f"{what}: labels run from {lowest} to {highest}, the model has outputs 0 to "
+            f"{model} on {data.name}: labels run from {lowest} to {highest}, the model has outputs 0 to "
             f"{classes - 1}; give it data of its own classes"
         )
+    tell_of_classes(data, classes, model)
 
 
 def _example(

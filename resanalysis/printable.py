@@ -36,13 +36,15 @@ def printable(text: str, most: int = _LONGEST) -> str:
     text : anything, such as a name that a file holds.
     most : characters that are kept, of the text as it is returned.
     """
-    half = most // 2
     if len(text) > 2 * most:  # before the characters are looked at one by one
         text = f"{text[:most]}{text[-most:]}"
     escaped = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
-    return escaped if len(escaped) <= most else f"{escaped[:half]}…{escaped[-half + 1 :]}"
+    if len(escaped) <= most:
+        return escaped
+    end = (most - 1) // 2
+    return f"{escaped[: most - 1 - end]}…{escaped[len(escaped) - end :]}"
 
 
 def shown(value: object, most: int = 60) -> str:

@@ -171,7 +171,13 @@ def _is_rival(place: str, other: dict[str, Tensor], chosen: dict[str, Tensor]) -
         # Step counters and best scores lie beside a state dict; matrices there are weights.
         weights = any(value.ndim > 1 for value in other.values())
         return weights and all(part in (*_WRAPPERS, "") for part in place.split("."))
-    return any(not torch.equal(other[key], chosen[key]) for key in chosen)
+    return any(_differs(other[key], chosen[key]) for key in chosen)
+
+
+def _differs(one: Tensor, other: Tensor) -> bool:
+    if _odd_kind(one) is not None or one.dtype is not other.dtype:
+        return True
+    return not torch.equal(one, other)
 
 
 def _common_names(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

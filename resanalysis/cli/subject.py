@@ -27,6 +27,8 @@ def subject_of(
         model,
         data,
         arch=source.arch,
+        state=source.state,
+        remap=source.remap,
         trust_pickle=source.trust_pickle,
         submodule=source.submodule,
         group=source.group.value,
