@@ -155,16 +155,14 @@ def _check_option(path: Path, key: str, value: Any, state: Mapping[str, Tensor])
             f"{path}: its architecture has the option {shown(key)}={quoted(value)}, which "
             "would read something other than this file; nothing was read. Write it without"
         )
-    parts = value if isinstance(value, list | tuple) else [value]
-    if len(parts) > _LONGEST_OPTION or not all(
-        part is None or isinstance(part, str | int | float) for part in parts
-    ):
+    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
+    plain = all(part is None or isinstance(part, str | int | float) for part in parts)
+    if len(parts) > _LONGEST_OPTION or not plain:
         raise _wrong(path, field, "a plain value or a short list", value)
     # Whatever an option means, each number of channels or classes is a dimension of some tensor.
-    largest = max((max(tensor.shape, default=0) for tensor in state.values()), default=0)
-    numbers = [part for part in parts if isinstance(part, int) and key != "depth"]
-    if numbers and max(numbers) > max(largest, _LARGEST_OPTION):
-        raise _wrong(path, field, f"{max(largest, _LARGEST_OPTION)} or less", value)
+    most = max(_LARGEST_OPTION, *(size for tensor in state.values() for size in tensor.shape))
+    if key != "depth" and any(isinstance(part, int) and part > most for part in parts):
+        raise _wrong(path, field, f"{most} or less", value)
 
 
 def _preprocessing(path: Path, record: Any) -> Preprocessing | None:

@@ -105,15 +105,19 @@ def _states(content: Any, place: str) -> Iterator[tuple[str, Mapping[Any, Any]]]
     """
     if not isinstance(content, Mapping):
         return
-    outermost = place == _OUTERMOST
-    names = [key for key in _WRAPPERS if key in content]
-    if outermost:
-        names += [key for key in content if isinstance(key, str) and key not in _WRAPPERS]
     if place.count(".") < _DEEPEST:
-        for key in names:
-            yield from _states(content[key], key if outermost else f"{place}.{key}")
+        for key in _wrappers(content, place):
+            inner = key if place == _OUTERMOST else f"{place}.{key}"
+            yield from _states(content[key], inner)
     if any(isinstance(value, Tensor) for value in content.values()):
         yield place, content
+
+
+def _wrappers(content: Mapping[Any, Any], place: str) -> list[str]:
+    known = [key for key in _WRAPPERS if key in content]
+    if place != _OUTERMOST:
+        return known
+    return known + [key for key in content if isinstance(key, str) and key not in _WRAPPERS]
 
 
 def _first(found: Mapping[str, Mapping[Any, Any]]) -> str:

@@ -101,9 +101,13 @@ def _checked(
     return rows, checked_labels(labels, len(rows), range(classes), str(path))
 
 
+_ARRAY = object()
+"""Stands for the type of arrays, which a pickle could otherwise call with any shape."""
+
+
 def _new_array(kind: Any, shape: Any, code: Any) -> NDArray[Any]:
     """What a pickled array begins as: empty. Its values come with its state, which says how many."""
-    if kind is not np.ndarray or shape != (0,):
+    if kind is not _ARRAY or shape != (0,):
         raise pickle.UnpicklingError(f"it makes an array of shape {shape} without values")
     return np.ndarray((0,), np.int8)
 
@@ -122,7 +126,7 @@ class _PlainUnpickler(pickle.Unpickler):
         allowed = {
             ("numpy.core.multiarray", "_reconstruct"): _new_array,
             ("numpy._core.multiarray", "_reconstruct"): _new_array,
-            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "ndarray"): _ARRAY,
             ("numpy", "dtype"): np.dtype,
             ("_codecs", "encode"): _latin1,
         }

@@ -68,6 +68,13 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], NDArray[np.int64], tupl
         found = [sorted(_images(folder / name)) for name in classes]
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {reason(error)}") from None
+    _check_filled(folder, classes, found)
+    paths = tuple(path for images in found for path in images)
+    labels = np.repeat(np.arange(len(classes)), [len(images) for images in found])
+    return paths, labels.astype(np.int64), tuple(shown(name) for name in classes)
+
+
+def _check_filled(folder: Path, classes: list[str], found: list[list[Path]]) -> None:
     suffixes = " ".join(sorted(_FORMATS))
     if not any(found):
         raise DataError(
@@ -80,9 +87,6 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], NDArray[np.int64], tupl
                 f"{folder / name} holds no images; as a class it would shift the labels of those behind "
                 f"it. Remove it, or put images into it: files that end in {suffixes}"
             )
-    paths = tuple(path for images in found for path in images)
-    labels = np.repeat(np.arange(len(classes)), [len(images) for images in found])
-    return paths, labels.astype(np.int64), tuple(shown(name) for name in classes)
 
 
 def _is_class(entry: Path) -> bool:

@@ -259,15 +259,17 @@ def checked_labels(
     if not np.issubdtype(labels.dtype, np.integer):
         found = "text" if labels.dtype.kind in "US" else str(labels.dtype)
         raise DataError(f"{name}: labels must be integers from 0, found {found}")
-    lowest, highest = int(labels.min()), int(labels.max())
-    if highest > np.iinfo(np.int64).max:
-        raise DataError(f"{name}: labels run up to {highest}, which is no class")
-    # Of pixels, numbers that are no class are left out when they are scored.
-    limit = highest + 1 if classes is None else len(classes)
-    if labels.ndim == 1 and (lowest < 0 or highest >= limit):
-        allowed = "0 and up" if classes is None else f"0 to {limit - 1}"
-        raise DataError(f"{name}: labels run from {lowest} to {highest}, allowed are {allowed}")
+    if int(labels.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{name}: labels run up to {labels.max()}, which is no class")
+    if labels.ndim == 1:  # of pixels, numbers that are no class are left out when they are scored
+        _check_range(int(labels.min()), int(labels.max()), classes, name)
     return labels.astype(np.int64)
+
+
+def _check_range(lowest: int, highest: int, classes: Sequence[object] | None, name: str) -> None:
+    if lowest < 0 or (classes is not None and highest >= len(classes)):
+        allowed = "0 and up" if classes is None else f"0 to {len(classes) - 1}"
+        raise DataError(f"{name}: labels run from {lowest} to {highest}, allowed are {allowed}")
 
 
 def tell_of_classes(data: Dataset, outputs: int, model: str) -> None:

@@ -40,6 +40,15 @@ def read_npz(
     ------
     DataError : if the file cannot be read, holds a pickle under a known name, or lacks a wanted array.
     """
+    arrays, names = _readable(path, known)
+    missing = [name for name in wanted if name not in arrays]
+    if missing:
+        there = ", ".join(shown(name) for name in names) or "none"
+        raise DataError(f"{path} has no array {' or '.join(missing)}; it has {there}")
+    return arrays, names
+
+
+def _readable(path: Path, known: Sequence[str]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     if path.is_dir():
         raise DataError(
             f"{path} is a folder; one with a folder of images per class is folder:{path}"
@@ -47,7 +56,7 @@ def read_npz(
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
-        arrays, names = _read(path, known)
+        return _read(path, known)
     except _PickleError as error:
         raise DataError(
             f"{path}: its array {error} is a pickle of Python objects, which could run code; it was "
@@ -64,11 +73,6 @@ def read_npz(
         raise DataError(
             f"{path} is no readable .npz file: {reason(error)}; write it with numpy.savez"
         ) from None
-    missing = [name for name in wanted if name not in arrays]
-    if missing:
-        there = ", ".join(shown(name) for name in names) or "none"
-        raise DataError(f"{path} has no array {' or '.join(missing)}; it has {there}")
-    return arrays, names
 
 
 def reason(error: Exception) -> str:
