@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from resanalysis.checkpoint import CheckpointError, load, save_checkpoint
-from resanalysis.checkpoint.filling import filled, made
+from resanalysis.checkpoint.filling import MOST_LAYERS, filled, made
+from resanalysis.checkpoint.own import _LARGEST_OPTION, _LONGEST_OPTION
 from resanalysis.models.cifar_resnet import CifarResNet
 from resanalysis.models.recognise import Architecture
-from tests.conftest import cifar
+from resanalysis.printable import _LONGEST
+from tests.conftest import ROOT, cifar
 
 
 def written(path: Path, **changed: Tensor) -> Path:
@@ -168,3 +170,10 @@ def test_control_characters_of_a_file_are_written_out(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "n.pt")
     with pytest.raises(CheckpointError, match=r"1 are not its own, first \\x1b\[31m"):
         load(tmp_path / "n.pt")
+
+
+def test_the_page_on_trust_names_the_limits() -> None:
+    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    limits = page.partition("**Limits.**")[2].partition("\n\n")[0]
+    for limit in (MOST_LAYERS, _LONGEST_OPTION, _LARGEST_OPTION, _LONGEST):
+        assert f"{limit:,}" in limits
