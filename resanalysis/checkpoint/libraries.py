@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
+from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
-from resanalysis.checkpoint.state import missing
 from resanalysis.checkpoint.user_function import source_sha256, user_function
+from resanalysis.errors import ResanalysisError
 
 
 def _weights_choice(name: str) -> tuple[str, bool]:
@@ -97,7 +98,7 @@ def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
         if name != "AutoModel" and not (
             isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
         ):
-            raise ValueError(f"its architecture {name!r} is no model of transformers")
+            raise ResanalysisError(f"its architecture {name!r} is no model of transformers")
         model = kind.from_pretrained(
             path, config=config, local_files_only=True, use_safetensors=None
         )

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from resanalysis.errors import ResanalysisError
+
 
 def user_function(name: str, option: str) -> Callable[..., Any]:
     """Import a function; the current folder counts as a place to import from.
@@ -22,13 +24,13 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
 
     Raises
     ------
-    ValueError : if there is no such module or function, or importing it fails.
+    ResanalysisError : if there is no such module or function, or importing it fails.
     """
     name = name.removeprefix("python:")
     said = f"{option}{name}" if option.endswith(":") else f"{option} {name}"
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
-        raise ValueError(f"{said}: write package.module:function")
+        raise ResanalysisError(f"{said}: write package.module:function")
     here = os.getcwd()
     added = here not in sys.path
     if added:
@@ -37,7 +39,7 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        raise ValueError(
+        raise ResanalysisError(
             f"{said}: importing {module_name} raised {type(error).__name__}: {first}"
         ) from error
     finally:
@@ -45,7 +47,7 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
             sys.path.remove(here)
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise ValueError(f"{said}: {module_name} has no function {function_name}")
+        raise ResanalysisError(f"{said}: {module_name} has no function {function_name}")
     return function
 
 

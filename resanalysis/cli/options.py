@@ -104,6 +104,22 @@ class Source:
             rich_help_panel="Model",
         ),
     ] = None
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which state dict of a file that holds several, such as ema.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    remap: Annotated[
+        bool,
+        typer.Option(
+            "--remap",
+            help="Take the tensors of a state dict in their order, where their names are not the model's.",
+            rich_help_panel="Model",
+        ),
+    ] = False
     submodule: Annotated[
         str | None,
         typer.Option(

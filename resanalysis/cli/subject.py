@@ -21,6 +21,8 @@ def reading(source: Source, output: Output, input_shape: str | None = None) -> R
 
     return Reading(
         arch=source.arch,
+        state=source.state,
+        remap=source.remap,
         trust_pickle=source.trust_pickle,
         submodule=source.submodule,
         group=source.group.value,

@@ -25,7 +25,7 @@ class Reading:
 
     Attributes
     ----------
-    arch, trust_pickle : how a file becomes a model.
+    arch, state, remap, trust_pickle : how a file becomes a model.
     submodule, group, plain : which chain of it is analysed, and how fine its units are.
     normalize, mean, std : how images are normalised, where the checkpoint does not record it.
     limit, image_seed : a stratified subset of the data, and the seed that chooses it.
@@ -34,6 +34,8 @@ class Reading:
     """
 
     arch: str | None = None
+    state: str | None = None
+    remap: bool = False
     trust_pickle: bool = False
     submodule: str | None = None
     group: Literal["unit", "layer"] = "unit"
@@ -91,7 +93,9 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
 
     device = device_named(how.device)
     started = time.perf_counter()
-    module = load(model, arch=how.arch, trust_pickle=how.trust_pickle)
+    module = load(
+        model, arch=how.arch, state=how.state, remap=how.remap, trust_pickle=how.trust_pickle
+    )
     info = cast("ModelInfo | None", getattr(module, "resanalysis", None))
     data = None if source is None else data_for(info, source, how)
     example = _example(model, data, info, how.input_shape)

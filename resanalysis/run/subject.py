@@ -128,7 +128,7 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
         name=loaded.model,
     )
     if loaded.data is not None and loaded.data.labels is not None:
-        _check_labels(network, loaded.data, loaded.example, f"{loaded.model} on {loaded.source}")
+        _check_labels(network, loaded.data, loaded.example, loaded.model)
     return Subject(
         network=replace(network, precision=how.arithmetic),
         module=loaded.module,
@@ -144,9 +144,11 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
     )
 
 
-def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, what: str) -> None:
+def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, model: str) -> None:
     """A label the model has no output for means the data is of another task."""
     import torch
+
+    from resanalysis.datasets import tell_of_classes
 
     with torch.inference_mode():
         outputs = network(example)
@@ -155,6 +157,7 @@ def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, what
     lowest, highest, classes = int(data.labels.min()), int(data.labels.max()), outputs.shape[1]
     if lowest < 0 or highest >= classes:
         raise ResanalysisError(
-            f"{what}: labels run from {lowest} to {highest}, the model has outputs 0 to "
+            f"{model} on {data.name}: labels run from {lowest} to {highest}, the model has outputs 0 to "
             f"{classes - 1}; give it data of its own classes"
         )
+    tell_of_classes(data, classes, model)

@@ -393,10 +393,10 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load("/dev/null")
     path = checkpoint_of(tmp_path / "m.pt")
 
-    def refuse(self: Path) -> bytes:
+    def refuse(self: Path, mode: str = "r") -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     for read in (load, read_checkpoint):
         with pytest.raises(
             CheckpointError, match=r"m.pt cannot be read: permission denied; check its permissions"
