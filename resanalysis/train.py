@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
 from resanalysis.datasets import DataError, Dataset, dataset
-from resanalysis.models.recognise import Architecture, architecture_named
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.names import architecture_named
+from resanalysis.models.survival import set_survival, survivals
+from resanalysis.path_length import parsed_survival
 from resanalysis.results import Run
 from resanalysis.training.loop import train
 from resanalysis.training.recipe import Recipe
@@ -28,6 +33,8 @@ def train_network(
     *,
     test_data: str | None = None,
     recipe: Recipe,
+    options: Mapping[str, Any] | None = None,
+    stochastic_depth: str | None = None,
     seed: int = 0,
     device: str | None = None,
     show_progress: bool = False,
@@ -65,11 +72,14 @@ def train_network(
             "they must have one shape"
         )
     mean, std = channel_statistics(images)
-    architecture = _architecture(arch, int(labels.max()) + 1, images.shape[1])
+    classes, channels = int(labels.max()) + 1, images.shape[1]
+    architecture = _architecture(
+        arch, {**(options or {}), "classes": classes, "channels": channels}
+    )
     torch.manual_seed(seed)
-    model = architecture.make()
-    options: dict[str, Any] = {"arch": str(architecture), "data": data, "test_data": test_data}
-    options["recipe"] = asdict(recipe)
+    architecture, model = _made(architecture, recipe.train_units, stochastic_depth)
+    recorded: dict[str, Any] = {"arch": str(architecture), "data": data, "test_data": test_data}
+    recorded |= {"options": dict(architecture.options), "recipe": asdict(recipe)}
     digests = {"data": training.sha256, "test": test.sha256}
     history = train(
         model,
@@ -82,7 +92,7 @@ def train_network(
         std=std,
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        state_file=run.store({**options, **digests, "seed": seed}).folder / "state.pt",
+        state_file=run.store({**recorded, **digests, "seed": seed}).folder / "state.pt",
         show_progress=show_progress,
     )
     frame = pd.DataFrame(history)
@@ -100,7 +110,7 @@ def train_network(
     run.write_table("history", frame)
     run.files.append(path)
     run.finish(
-        options=options,
+        options=recorded,
         seed=seed,
         data_sha256=training.sha256,
         n=len(training),
@@ -129,14 +139,38 @@ def _arrays(data: Dataset, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int
     return images, data.labels
 
 
-def _architecture(arch: str, classes: int, channels: int) -> Architecture:
+def _architecture(arch: str, options: Mapping[str, Any]) -> Architecture:
     try:
         named = architecture_named(arch)
     except ValueError as error:
         raise CheckpointError(str(error)) from None
-    if named.name != "cifar_resnet":
+    if not named.own:
         raise CheckpointError(
-            f"cannot train {arch}: training knows the CIFAR networks of He et al., such as resnet56 "
-            "and resnet110v2"
+            f"cannot train {arch}: training knows the networks for small images, such as resnet56, "
+            f"resnet110v2, plain56 and cifar_vgg16; {arch} is torchvision's"
         )
-    return Architecture(named.name, {**named.options, "classes": classes, "channels": channels})
+    return Architecture(named.name, {**named.options, **options})
+
+
+def _made(
+    architecture: Architecture, train_units: int | None, stochastic_depth: str | None
+) -> tuple[Architecture, nn.Module]:
+    """The model with random weights, and its architecture with every unit's survival in it."""
+    try:
+        model = architecture.make()
+        count = len(survivals(model))
+        probabilities: list[float] | None = None
+        if train_units is not None:
+            if not 0 < train_units <= count:
+                raise ValueError(f"{train_units} of {count} units cannot be trained a batch")
+            probabilities = [train_units / count] * count
+        elif stochastic_depth is not None:
+            probabilities = parsed_survival(stochastic_depth, count)
+        if probabilities is not None:
+            set_survival(model, probabilities)
+            architecture = Architecture(
+                architecture.name, {**architecture.options, "survival": probabilities}
+            )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"cannot train {architecture}: {error}") from None
+    return architecture, model

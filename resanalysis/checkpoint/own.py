@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from resanalysis.checkpoint.errors import CheckpointError
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
 from resanalysis.checkpoint.state import check_plain, fill, made, named
-from resanalysis.models.recognise import Architecture
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.families import FAMILIES
 
 _FORMAT = "resanalysis-checkpoint"
 _VERSION = 1
@@ -127,7 +128,7 @@ def _architecture(path: Path, content: Mapping[str, Any], tensors: int) -> Archi
             f"{path}: its architecture has the option {reaching[0]}={options[reaching[0]]!r}, which "
             "would read something other than this file; nothing was read. Write it without"
         )
-    if name == "cifar_resnet" and "depth" not in options:
+    if name in FAMILIES and "depth" not in options:
         raise _wrong(path, "architecture.options.depth", "a whole number", None)
     depth = options.get("depth", 0)
     if isinstance(depth, int) and depth > tensors:  # each layer has a tensor of weights or more

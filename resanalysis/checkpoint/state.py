@@ -10,12 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
-from resanalysis.models.recognise import (
-    Architecture,
-    architecture_named,
-    common_key_names,
-    recognised,
-)
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.names import architecture_named
+from resanalysis.models.recognise import common_key_names, recognised
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "ema_state_dict", "ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")

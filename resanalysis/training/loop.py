@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from resanalysis.models.survival import leave_out
 from resanalysis.progress import progress_bar
 from resanalysis.training.augment import random_crop, random_flip
 from resanalysis.training.recipe import Recipe
@@ -118,8 +119,11 @@ def train(
                 images = random_crop(images, recipe.crop_padding, generator)
                 if recipe.flip:
                     images = random_flip(images, generator)
+                if recipe.halves(epoch * steps_per_epoch + index, steps_per_epoch):
+                    images = F.avg_pool2d(images, 2)
                 images = images.to(device, memory_format=torch.channels_last)
                 labels = torch.from_numpy(train_labels[batch]).to(device)
+                leave_out(model, recipe.train_units, generator)
                 rate = recipe.rate(epoch * steps_per_epoch + index, steps_per_epoch)
                 for group in optimiser.param_groups:
                     group["lr"] = rate

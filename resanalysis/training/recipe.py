@@ -16,7 +16,9 @@ class Recipe:
 
     ``step`` divides the rate by ten at each milestone (fractions of the training time), after
     ``warmup`` epochs at a tenth of it; ``one-cycle`` rises linearly over ``warmup`` epochs and falls to
-    zero along a cosine.
+    zero along a cosine. ``half_size`` is the first part of the training time, 0 to 1, in which images are
+    halved in height and width (means of 2 × 2 pixels): a quarter of the work for each. ``train_units``
+    is how many units run in each batch, drawn anew for each.
     """
 
     epochs: float = 164.0
@@ -31,6 +33,8 @@ class Recipe:
     crop_padding: int = 4
     flip: bool = True
     precision: Precision = "float32"
+    half_size: float = 0.0
+    train_units: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate <= 0:
@@ -38,6 +42,10 @@ class Recipe:
                 "a recipe needs epochs > 0, batch_size ≥ 1 and learning_rate > 0, got "
                 f"{self.epochs}, {self.batch_size}, {self.learning_rate}"
             )
+
+    def halves(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether the images of an optimiser step, counted from 0, are halved in size."""
+        return step < self.half_size * self.epochs * steps_per_epoch
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate at an optimiser step, counted from 0."""
@@ -69,5 +77,17 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=5e-4,
         crop_padding=2,
         precision="bfloat16",
+    ),
+    # Ours, for two cores that have other work: three epochs on small images, one on whole ones.
+    "quick": Recipe(
+        epochs=4.0,
+        batch_size=64,
+        learning_rate=0.05,
+        schedule="one-cycle",
+        warmup=0.5,
+        nesterov=True,
+        weight_decay=5e-4,
+        crop_padding=2,
+        half_size=0.75,
     ),
 }
