@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from resanalysis.models.names import architecture_named
 from resanalysis.models.survival import set_survival, survivals
 from resanalysis.path_length import parsed_survival
 from resanalysis.results import Run
+from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
 from resanalysis.training.recipe import Recipe
 
@@ -35,6 +36,7 @@ def train_network(
     recipe: Recipe,
     options: Mapping[str, Any] | None = None,
     stochastic_depth: str | None = None,
+    with_gradient_norms: bool = False,
     seed: int = 0,
     device: str | None = None,
     show_progress: bool = False,
@@ -62,17 +64,14 @@ def train_network(
             f"{data} has no test part of its own: name one with --test-data, or train on "
             f"{', '.join(f'{name}:DIR' for name in SPLIT)}"
         )
-    training = dataset(data, normalize="none", split="train")
-    test = dataset(test_data or data, normalize="none", split="test")
-    images, labels = _arrays(training, data)
-    test_images, test_labels = _arrays(test, test_data or data)
-    if images.shape[1:] != test_images.shape[1:]:
+    training, training_set = _examples(data, "train")
+    test, test_set = _examples(test_data or data, "test", of=training)
+    if training.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
-            f"images of {images.shape[1:]} to train on and of {test_images.shape[1:]} to test on: "
-            "they must have one shape"
+            f"images of {training.images.shape[1:]} to train on and of {test.images.shape[1:]} to test "
+            "on: they must have one shape"
         )
-    mean, std = channel_statistics(images)
-    classes, channels = int(labels.max()) + 1, images.shape[1]
+    classes, channels = int(training.labels.max()) + 1, training.images.shape[1]
     architecture = _architecture(
         arch, {**(options or {}), "classes": classes, "channels": channels}
     )
@@ -80,39 +79,41 @@ def train_network(
     architecture, model = _made(architecture, recipe.train_units, stochastic_depth)
     recorded: dict[str, Any] = {"arch": str(architecture), "data": data, "test_data": test_data}
     recorded |= {"options": dict(architecture.options), "recipe": asdict(recipe)}
-    digests = {"data": training.sha256, "test": test.sha256}
-    history = train(
+    digests = {"data": training_set.sha256, "test": test_set.sha256, "seed": seed}
+    state = train(
         model,
-        images,
-        labels,
-        test_images,
-        test_labels,
+        training,
+        test,
         recipe=recipe,
-        mean=mean,
-        std=std,
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        state_file=run.store({**recorded, **digests, "seed": seed}).folder / "state.pt",
+        state_file=run.store({**recorded, **digests}).folder / "state.pt",
+        with_gradient_norms=with_gradient_norms,
         show_progress=show_progress,
     )
+    history = state.history
     frame = pd.DataFrame(history)
     path = save_checkpoint(
         run.out / f"{architecture}.pt",
         model,
         architecture=architecture,
-        preprocessing=Preprocessing(mean, std, tuple(images.shape[1:])),
-        classes=training.classes,
+        preprocessing=Preprocessing(
+            tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
+        ),
+        classes=training_set.classes,
         recipe=asdict(recipe),
         seed=seed,
         data=data,
         history=[{key: float(value) for key, value in row.items()} for row in history],
     )
     run.write_table("history", frame)
+    if with_gradient_norms:
+        run.write_table("gradient_norms", pd.DataFrame(state.gradient_norms))
     run.files.append(path)
     run.finish(
         options=recorded,
         seed=seed,
-        data_sha256=training.sha256,
+        data_sha256=training_set.sha256,
         n=len(training),
         timings={"train": float(sum(row["seconds"] for row in history))},
         facts={"test_error": history[-1]["test_error"], "test_n": len(test)},
@@ -132,11 +133,16 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tu
     return tuple(round(m, 4) for m in means), tuple(round(s, 4) or 1.0 for s in spreads)
 
 
-def _arrays(data: Dataset, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _examples(
+    name: str, split: Literal["train", "test"], *, of: Examples | None = None
+) -> tuple[Examples, Dataset]:
+    """Labelled images, normalised as those of ``of`` or by their own statistics."""
+    data = dataset(name, normalize="none", split=split)
     if data.labels is None or data.mean is None:
         raise DataError(f"{name} has no labels to train with, or holds no images")
     images = np.ascontiguousarray(data.source.read(data.indices), dtype=np.uint8)
-    return images, data.labels
+    mean, std = channel_statistics(images) if of is None else (of.mean, of.std)
+    return Examples(images, data.labels, mean, std), data
 
 
 def _architecture(arch: str, options: Mapping[str, Any]) -> Architecture:

@@ -58,7 +58,7 @@ def train(
         raise typer.BadParameter(f"--recipe {recipe!r} is none of {', '.join(sorted(RECIPES))}")
     chosen = RECIPES[recipe]
     if epochs is not None:
-        chosen = replace(chosen, epochs=epochs)
+        chosen = replace(chosen, epochs=epochs, iterations=None)
     chosen = replace(chosen, train_units=train_units)
     given = {"shortcut": shortcut, "width": width}
 

@@ -40,24 +40,15 @@ class PostActivationBlock(nn.Module):
 class PostActivationBottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolutions, the last four times as wide; ReLU after the addition.
 
-    Source: He et al. 2015, Figure 5; He et al. 2016, Table 3 (ResNet-164 and -1001).
+    The stride is the first convolution's. Source: He et al. 2015, Figure 5.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        shortcut: Shortcut,
-        *,
-        inner: int = 0,
-        groups: int = 1,
-    ) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
-        inner = inner or channels // 4
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
+        inner = channels // 4
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, stride=stride, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = conv3x3(inner, inner, stride, groups)
+        self.conv2 = conv3x3(inner, inner)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels)

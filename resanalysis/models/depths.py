@@ -17,14 +17,19 @@ def units_per_stage(depth: int, layers: int = 2) -> int:
     """
     period = 3 * layers
     if depth < period + 2 or (depth - 2) % period:
-        nearest = max(period + 2, period * round((depth - 2) / period) + 2)
         examples = "8, 14, 20, …, 56, 110" if layers == 2 else "11, 20, 29, …, 164, 1001"
         kind = "units of two layers" if layers == 2 else "bottleneck units"
         raise ValueError(
             f"a CIFAR ResNet of {kind} has depth {period}n + 2 ({examples}), got {depth}; the nearest "
-            f"is {nearest}"
+            f"is {nearest_depth(depth, layers)}"
         )
     return (depth - 2) // period
+
+
+def nearest_depth(depth: int, layers: int) -> int:
+    """The depth closest to one there is no network of."""
+    period = 3 * layers
+    return max(period + 2, period * round((depth - 2) / period) + 2)
 
 
 def usual_bottleneck(depth: int) -> bool:

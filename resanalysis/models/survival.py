@@ -88,3 +88,9 @@ def leave_out(model: nn.Module, units: int | None, generator: Generator) -> list
     for end, present in zip(ends, kept, strict=True):
         end.kept = present
     return kept
+
+
+def keep_all(model: nn.Module) -> None:
+    """Every branch runs again, also in training mode."""
+    for end in survivals(model):
+        end.kept = True

@@ -12,6 +12,7 @@ from resanalysis.models.shortcuts import conv3x3
 
 # Channels in, channels out, stride.
 MakeUnit = Callable[[int, int, int], nn.Module]
+MakeNorm = Callable[[int], nn.Module]
 
 
 def three_stages(
@@ -49,8 +50,9 @@ class CifarTrunk(nn.Module):
     counts, widths : units and channels of each stage.
     stem : channels of the stem's 3×3 convolution.
     channels : channels of the input images.
-    norm_first : batch norm and ReLU follow the stem (post-activation units).
-    norm_last : batch norm and ReLU precede the pooling (pre-activation units).
+    first : makes the norm of so many channels that follows the stem, with a ReLU (post-activation
+        units); ``None`` for neither.
+    last : the same before the pooling (pre-activation units).
     """
 
     def __init__(
@@ -62,14 +64,14 @@ class CifarTrunk(nn.Module):
         stem: int,
         classes: int = 10,
         channels: int = 3,
-        norm_first: bool = True,
-        norm_last: bool = False,
+        first: MakeNorm | None = nn.BatchNorm2d,
+        last: MakeNorm | None = None,
     ) -> None:
         super().__init__()
         self.conv1 = conv3x3(channels, stem)
-        self.bn1 = nn.BatchNorm2d(stem) if norm_first else None
+        self.bn1 = first(stem) if first is not None else None
         self.layer1, self.layer2, self.layer3 = three_stages(unit, counts, stem, widths)
-        self.bn = nn.BatchNorm2d(widths[-1]) if norm_last else None
+        self.bn = last(widths[-1]) if last is not None else None
         self.linear = nn.Linear(widths[-1], classes)
         initialise(self)
 
