@@ -18,9 +18,9 @@ def units_per_stage(depth: int, layers: int = 2) -> int:
     period = 3 * layers
     if depth < period + 2 or (depth - 2) % period:
         examples = "8, 14, 20, …, 56, 110" if layers == 2 else "11, 20, 29, …, 164, 1001"
-        kind = "units of two layers" if layers == 2 else "bottleneck units"
+        kind = "" if layers == 2 else " of bottleneck units"
         raise ValueError(
-            f"a CIFAR ResNet of {kind} has depth {period}n + 2 ({examples}), got {depth}; the nearest "
+            f"a CIFAR ResNet{kind} has depth {period}n + 2 ({examples}), got {depth}; the nearest "
             f"is {nearest_depth(depth, layers)}"
         )
     return (depth - 2) // period

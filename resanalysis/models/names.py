@@ -94,7 +94,7 @@ def _resnet(match: re.Match[str], state: State) -> Architecture | None:
     bottleneck = ending == "bottleneck" or (ending != "basic" and usual_bottleneck(depth))
     if state and not ending:
         bottleneck = "layer1.0.conv3.weight" in state
-    if (not ending and depth < 8) or ((depth - 2) % 6 and (depth - 2) % 9):
+    if not ending and (depth < 8 or ((depth - 2) % 6 and (depth - 2) % 9)):
         raise ValueError(
             f"no CIFAR ResNet has depth {depth}: it is 6n + 2 (20, 32, 44, 56, 110…; the nearest is "
             f"{nearest_depth(depth, 2)}), or 9n + 2 with bottleneck units (164, 1001…; the nearest is "

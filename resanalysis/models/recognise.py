@@ -7,7 +7,7 @@ import re
 from torch import Tensor
 
 from resanalysis.models.architecture import Architecture
-from resanalysis.models.names import State, cifar_shapes, classes_option
+from resanalysis.models.names import State, cifar_shapes, classes_option, first_layer
 
 _TORCHVISION_RESNETS: dict[tuple[tuple[int, ...], bool, int, int], str] = {
     # blocks per stage, bottleneck, width of the first 3×3 convolution, groups
@@ -24,9 +24,17 @@ _TORCHVISION_RESNETS: dict[tuple[tuple[int, ...], bool, int, int], str] = {
 }
 
 
+_BLOCK = frozenset({"conv1", "bn1", "conv2", "bn2", "shortcut"})
+
+
 def recognised(state: State) -> Architecture | None:
     """The architecture whose keys and shapes these are, or ``None``."""
-    return _recognised_cifar(state) or _recognised_torchvision(state)
+    return (
+        _recognised_cifar(state)
+        or _recognised_highway(state)
+        or _recognised_vgg(state)
+        or _recognised_torchvision(state)
+    )
 
 
 def _stages(state: State) -> dict[int, int]:
@@ -43,11 +51,17 @@ def _stages(state: State) -> dict[int, int]:
 
 def _recognised_cifar(state: State) -> Architecture | None:
     stages = _stages(state)
-    if list(stages) != [1, 2, 3] or len(set(stages.values())) != 1:
+    if list(stages) != [1, 2, 3] or len(set(stages.values())) != 1 or not _has_ends(state):
         return None
-    if "linear.weight" not in state or "conv1.weight" not in state:
-        return None
-    if tuple(state["conv1.weight"].shape[2:]) != (3, 3) or "layer1.0.conv3.weight" in state:
+    parts = {part for part in _unit_parts(state) if part not in _BLOCK}
+    if parts and all(part.startswith("branches.") for part in parts):
+        branches = len({part.split(".")[1] for part in parts})
+        options = {"depth": 6 * stages[1] + 2, "branches": branches}
+        shapes = first_layer(state, "conv1.weight")
+        return Architecture("multi_residual", {**options, **shapes})
+    if parts:
+        # A bottleneck's stride may stand at either of two convolutions, which weights do not show;
+        # whatever else there is belongs to another family.
         return None
     if "bn.weight" in state:
         version = 2
@@ -57,6 +71,42 @@ def _recognised_cifar(state: State) -> Architecture | None:
         return None
     options = {"depth": 6 * stages[1] + 2, "version": version, **cifar_shapes(state)}
     return Architecture("cifar_resnet", options)
+
+
+def _recognised_highway(state: State) -> Architecture | None:
+    stages = _stages(state)
+    if list(stages) != [1, 2, 3] or not _has_ends(state):
+        return None
+    if set(_unit_parts(state)) - {"conv", "bn", "gate"} or "layer1.0.gate.bias" not in state:
+        return None
+    # A plain layer opens stages 2 and 3; the stem and the classifier are layers too.
+    return Architecture(
+        "highway", {"depth": sum(stages.values()) + 2, **first_layer(state, "conv1.weight")}
+    )
+
+
+def _recognised_vgg(state: State) -> Architecture | None:
+    layers = {match[0] for key in state if (match := re.match(r"group\d\.\d\.conv\.weight$", key))}
+    if not layers or not {"hidden1.weight", "hidden2.weight", "linear.weight"} <= set(state):
+        return None
+    shapes = first_layer(state, "group1.0.conv.weight")
+    return Architecture("cifar_vgg", {"depth": len(layers) + 3, **shapes})
+
+
+def _has_ends(state: State) -> bool:
+    """Whether there are a 3×3 stem and a linear classifier."""
+    stem = state.get("conv1.weight")
+    return stem is not None and tuple(stem.shape[2:]) == (3, 3) and "linear.weight" in state
+
+
+def _unit_parts(state: State) -> set[str]:
+    """What the units are made of: ``conv1``, ``bn1``, ``shortcut``, ``branches.0``…"""
+    parts: set[str] = set()
+    for key in state:
+        match = re.match(r"layer\d+\.\d+\.(branches\.\d+|[^.]+)", key)
+        if match:
+            parts.add(match[1])
+    return parts
 
 
 def _recognised_torchvision(state: State) -> Architecture | None:

@@ -161,3 +161,4 @@ def _fixup_start(model: CifarTrunk) -> None:
             unit.conv1.weight *= len(units) ** -0.5
             unit.conv2.weight.zero_()
         model.linear.weight.zero_()
+        model.linear.bias.zero_()

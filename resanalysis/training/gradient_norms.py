@@ -44,8 +44,8 @@ def gradient_norms(
     for start in range(0, min(len(examples), batches * batch_size), batch_size):
         images, labels = examples.batch(slice(start, start + batch_size))
         loss = F.cross_entropy(model(images.to(device)), labels.to(device))
-        gradients = torch.autograd.grad(loss, [w for _, w in weights], allow_unused=True)
-        norms.append([0.0 if g is None else float(g.norm()) for g in gradients])
+        gradients = torch.autograd.grad(loss, [weight for _, weight in weights])
+        norms.append([float(gradient.norm()) for gradient in gradients])
     model.train(training)
     with torch.no_grad():
         for name, value in model.named_buffers():
