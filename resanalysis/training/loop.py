@@ -171,6 +171,7 @@ def _finish_epoch(state: TrainingState, test: Examples, recipe: Recipe, per_epoc
 def _measure_gradients(
     state: TrainingState, training: Examples, recipe: Recipe, *, epoch: int
 ) -> None:
+    keep_all(state.model)  # The last batch may have left branches out.
     rows = gradient_norms(state.model, training, batch_size=recipe.batch_size)
     state.gradient_norms += [{"epoch": epoch, **row} for row in rows]
 
