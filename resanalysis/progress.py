@@ -48,9 +48,21 @@ def noticed_interrupts() -> Generator[None, None, None]:
 
 @contextmanager
 def progress_bar(
-    description: str, total: int, *, show: bool = True, done: int = 0
+    description: str,
+    total: int,
+    *,
+    show: bool = True,
+    done: int = 0,
+    note: Callable[[], str] | None = None,
 ) -> Generator[Callable[[int], None], None, None]:
-    """Yield ``advance(steps)``; the bar starts at ``done`` of ``total``, undrawn if not ``show``."""
+    """Yield ``advance(steps)``; the bar starts at ``done`` of ``total``, undrawn if not ``show``.
+
+    ``note`` says more beside the description, such as the error so far.
+    """
+
+    def words() -> str:
+        return description if note is None else f"{description}, {note()}"
+
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -61,11 +73,11 @@ def progress_bar(
         console=Console(stderr=True),
         disable=not show,
     ) as progress:
-        task = progress.add_task(description, total=total, completed=done)
+        task = progress.add_task(words(), total=total, completed=done)
 
         def advance(steps: int) -> None:
             if _interrupted.is_set():
                 raise KeyboardInterrupt
-            progress.update(task, advance=steps)
+            progress.update(task, advance=steps, description=words() if show else None)
 
         yield advance

@@ -16,7 +16,9 @@ from resanalysis.checkpoint.errors import CheckpointError, first_line, out_of_me
 from resanalysis.checkpoint.reading import too_large
 from resanalysis.checkpoint.remap import in_order, tell_of_order
 from resanalysis.errors import quoted, shown
-from resanalysis.models.recognise import Architecture, architecture_named, recognised
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.names import architecture_named
+from resanalysis.models.recognise import recognised
 
 MOST_LAYERS = 3000
 """More than twice the deepest residual network published, 1,202 layers; each costs time to make."""

@@ -16,7 +16,8 @@ from resanalysis.checkpoint.filling import filled, named
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
 from resanalysis.checkpoint.state import check_plain
 from resanalysis.errors import quoted, shown
-from resanalysis.models.recognise import Architecture
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.families import FAMILIES
 
 _FORMAT = "resanalysis-checkpoint"
 _VERSION = 1
@@ -137,7 +138,7 @@ def _architecture(
         raise _wrong(path, "architecture.options", "values by name", options)
     for key, value in options.items():
         _check_option(path, key, value, state)
-    if name == "cifar_resnet" and "depth" not in options:
+    if name in FAMILIES and "depth" not in options:
         raise _wrong(path, "architecture.options.depth", "a whole number", None)
     depth = options.get("depth", 0)
     if isinstance(depth, int) and depth > len(state):  # each layer has a tensor of weights or more

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from resanalysis.checkpoint.errors import CheckpointError
 from resanalysis.checkpoint.filling import filled, named
 from resanalysis.errors import printable, shown
-from resanalysis.models.recognise import Architecture, common_key_names, recognised
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.recognise import common_key_names, recognised
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "ema_state_dict", "ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")

@@ -31,6 +31,22 @@ def train(
     epochs: Annotated[
         float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")
     ] = None,
+    shortcut: Annotated[
+        str | None, typer.Option(metavar="A|B|C", help="Shortcuts of a residual network.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, metavar="W", help="Channels of the first stage.")
+    ] = None,
+    stochastic_depth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE", help="Leave branches out in training: linear:0.5, uniform:0.8."
+        ),
+    ] = None,
+    train_units: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="M", help="Exactly M units run in each batch, drawn anew."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="D", help="cpu, cuda…; left out, a GPU if there is one.")
     ] = None,
@@ -46,7 +62,9 @@ def train(
         raise typer.BadParameter(f"--recipe {recipe!r} is none of {', '.join(sorted(RECIPES))}")
     chosen = RECIPES[recipe]
     if epochs is not None:
-        chosen = replace(chosen, epochs=epochs)
+        chosen = replace(chosen, epochs=epochs, iterations=None)
+    chosen = replace(chosen, train_units=train_units)
+    given = {"shortcut": shortcut, "width": width}
 
     from resanalysis.run.folder import Run
     from resanalysis.run.trained import train_network
@@ -59,6 +77,8 @@ def train(
             data,
             test_data=test_data,
             recipe=chosen,
+            options={name: value for name, value in given.items() if value is not None},
+            stochastic_depth=stochastic_depth,
             seed=output.seed,
             device=device,
             show_progress=not output.quiet,

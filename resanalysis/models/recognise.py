@@ -1,18 +1,13 @@
-"""Which architecture a state dict belongs to: from a name, or from its keys and shapes."""
+"""Which architecture a state dict belongs to, from its keys and shapes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
-from resanalysis.models.cifar_resnet import CifarResNet
-
-State = Mapping[str, Tensor]
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.names import State, cifar_shapes, classes_option, first_layer
 
 _TORCHVISION_RESNETS: dict[tuple[tuple[int, ...], bool, int, int], str] = {
     # blocks per stage, bottleneck, width of the first 3×3 convolution, groups
@@ -29,106 +24,17 @@ _TORCHVISION_RESNETS: dict[tuple[tuple[int, ...], bool, int, int], str] = {
 }
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A model that can be made without weights.
-
-    Attributes
-    ----------
-    name : ``cifar_resnet``, or a name of torchvision or timm with its prefix.
-    options : arguments of its constructor, plain values.
-    """
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def __str__(self) -> str:
-        if self.name != "cifar_resnet":
-            return self.name
-        version = "v2" if self.options.get("version") == 2 else ""
-        return f"resnet{self.options['depth']}{version}"
-
-    def make(self) -> nn.Module:
-        """The model with random weights.
-
-        Raises
-        ------
-        ValueError : if there is no such architecture, or its options do not fit.
-        """
-        library, _, name = self.name.rpartition(":")
-        if self.name == "cifar_resnet":
-            return CifarResNet(**self.options)
-        if library == "timm":
-            import timm
-
-            if not timm.is_model(name):
-                raise ValueError(f"timm has no model {name!r}; its names: timm.list_models()")
-            return timm.create_model(name, pretrained=False, **self.options)
-        if name not in torchvision.models.list_models():
-            raise ValueError(
-                f"torchvision has no model {name!r}; its names: torchvision.models.list_models()"
-            )
-        return torchvision.models.get_model(name, weights=None, **self.options)
-
-
-def architecture_named(name: str, state: State | None = None) -> Architecture:
-    """The architecture a user names: ``resnet56``, ``resnet110v2``, ``resnet50``, ``timm:…``.
-
-    Classes, channels, width and the kind of shortcut are read off ``state`` where it is given. Depths
-    18, 34, 50, 101 and 152 are the ImageNet networks of torchvision; every depth 6n + 2 is He et al.'s
-    CIFAR network, also by the full name ``cifar_resnet56``.
-
-    Raises
-    ------
-    ValueError : for a name that is neither.
-    """
-    if ":" in name:
-        library, _, _ = name.partition(":")
-        if library not in {"torchvision", "timm"}:
-            raise ValueError(f"no architecture {name!r}: write torchvision:NAME or timm:NAME")
-        return Architecture(name, _classes_option(state))
-    match = re.fullmatch(r"(cifar[_-]?)?resnet[_-]?(\d+)[_-]?(v[12])?", name)
-    if match and (
-        match[1] or match[3] or f"resnet{match[2]}" not in torchvision.models.list_models()
-    ):
-        depth = int(match[2])
-        if depth < 8 or (depth - 2) % 6:
-            raise ValueError(
-                f"no CIFAR ResNet has depth {depth}: it is 6n + 2 (20, 32, 44, 56, 110…), "
-                f"the nearest is {max(8, 6 * round((depth - 2) / 6) + 2)}"
-            )
-        options: dict[str, Any] = {"depth": depth, "version": 2 if match[3] == "v2" else 1}
-        return Architecture("cifar_resnet", {**options, **_cifar_shapes(state or {})})
-    if name in torchvision.models.list_models():
-        return Architecture(f"torchvision:{name}", _classes_option(state))
-    raise ValueError(
-        f"no architecture {name!r}: write resnet56 or resnet110v2 (CIFAR, any depth 6n + 2), a "
-        "torchvision name such as resnet50, or timm:NAME"
-    )
+_BLOCK = frozenset({"conv1", "bn1", "conv2", "bn2", "shortcut"})
 
 
 def recognised(state: State) -> Architecture | None:
     """The architecture whose keys and shapes these are, or ``None``."""
-    return _recognised_cifar(state) or _recognised_torchvision(state)
-
-
-def _classes_option(state: State | None) -> dict[str, Any]:
-    for key in ("fc.weight", "classifier.weight", "head.weight", "classifier.1.weight"):
-        if state and key in state and state[key].ndim == 2:
-            return {"num_classes": int(state[key].shape[0])}
-    return {}
-
-
-def _cifar_shapes(state: State) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if "conv1.weight" in state and state["conv1.weight"].ndim == 4:
-        width, channels = state["conv1.weight"].shape[:2]
-        found |= {"width": int(width), "channels": int(channels)}
-    if "linear.weight" in state and state["linear.weight"].ndim == 2:
-        found["classes"] = int(state["linear.weight"].shape[0])
-    if state:
-        found["shortcut"] = "B" if any(".shortcut." in key for key in state) else "A"
-    return found
+    return (
+        _recognised_cifar(state)
+        or _recognised_highway(state)
+        or _recognised_vgg(state)
+        or _recognised_torchvision(state)
+    )
 
 
 def _stages(state: State) -> dict[int, int]:
@@ -145,11 +51,17 @@ def _stages(state: State) -> dict[int, int]:
 
 def _recognised_cifar(state: State) -> Architecture | None:
     stages = _stages(state)
-    if list(stages) != [1, 2, 3] or len(set(stages.values())) != 1:
+    if list(stages) != [1, 2, 3] or len(set(stages.values())) != 1 or not _has_ends(state):
         return None
-    if "linear.weight" not in state or "conv1.weight" not in state:
-        return None
-    if tuple(state["conv1.weight"].shape[2:]) != (3, 3) or "layer1.0.conv3.weight" in state:
+    parts = {part for part in _unit_parts(state) if part not in _BLOCK}
+    if parts and all(part.startswith("branches.") for part in parts):
+        branches = len({part.split(".")[1] for part in parts})
+        options = {"depth": 6 * stages[1] + 2, "branches": branches}
+        shapes = first_layer(state, "conv1.weight")
+        return Architecture("multi_residual", {**options, **shapes})
+    if parts:
+        # A bottleneck's stride may stand at either of two convolutions, which weights do not show;
+        # whatever else there is belongs to another family.
         return None
     if "bn.weight" in state:
         version = 2
@@ -157,8 +69,44 @@ def _recognised_cifar(state: State) -> Architecture | None:
         version = 1
     else:
         return None
-    options = {"depth": 6 * stages[1] + 2, "version": version, **_cifar_shapes(state)}
+    options = {"depth": 6 * stages[1] + 2, "version": version, **cifar_shapes(state)}
     return Architecture("cifar_resnet", options)
+
+
+def _recognised_highway(state: State) -> Architecture | None:
+    stages = _stages(state)
+    if list(stages) != [1, 2, 3] or not _has_ends(state):
+        return None
+    if set(_unit_parts(state)) - {"conv", "bn", "gate"} or "layer1.0.gate.bias" not in state:
+        return None
+    # A plain layer opens stages 2 and 3; the stem and the classifier are layers too.
+    return Architecture(
+        "highway", {"depth": sum(stages.values()) + 2, **first_layer(state, "conv1.weight")}
+    )
+
+
+def _recognised_vgg(state: State) -> Architecture | None:
+    layers = {match[0] for key in state if (match := re.match(r"group\d\.\d\.conv\.weight$", key))}
+    if not layers or not {"hidden1.weight", "hidden2.weight", "linear.weight"} <= set(state):
+        return None
+    shapes = first_layer(state, "group1.0.conv.weight")
+    return Architecture("cifar_vgg", {"depth": len(layers) + 3, **shapes})
+
+
+def _has_ends(state: State) -> bool:
+    """Whether there are a 3×3 stem and a linear classifier."""
+    stem = state.get("conv1.weight")
+    return stem is not None and tuple(stem.shape[2:]) == (3, 3) and "linear.weight" in state
+
+
+def _unit_parts(state: State) -> set[str]:
+    """What the units are made of: ``conv1``, ``bn1``, ``shortcut``, ``branches.0``…"""
+    parts: set[str] = set()
+    for key in state:
+        match = re.match(r"layer\d+\.\d+\.(branches\.\d+|[^.]+)", key)
+        if match:
+            parts.add(match[1])
+    return parts
 
 
 def _recognised_torchvision(state: State) -> Architecture | None:
@@ -172,7 +120,7 @@ def _recognised_torchvision(state: State) -> Architecture | None:
     width, per_group = int(middle.shape[0]), int(middle.shape[1])
     key = (tuple(stages.values()), bottleneck, width, per_group)
     name = _TORCHVISION_RESNETS.get(key)
-    return None if name is None else Architecture(f"torchvision:{name}", _classes_option(state))
+    return None if name is None else Architecture(f"torchvision:{name}", classes_option(state))
 
 
 def common_key_names(state: State) -> dict[str, Tensor]:

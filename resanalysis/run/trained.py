@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
 from resanalysis.datasets import DataError, Dataset, dataset
-from resanalysis.models.recognise import Architecture, architecture_named
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.names import architecture_named
+from resanalysis.models.survival import set_survival, survivals
 from resanalysis.run.folder import Run
+from resanalysis.statistics.path_length import parsed_survival
+from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
 from resanalysis.training.recipe import Recipe
 
@@ -28,6 +34,9 @@ def train_network(
     *,
     test_data: str | None = None,
     recipe: Recipe,
+    options: Mapping[str, Any] | None = None,
+    stochastic_depth: str | None = None,
+    with_gradient_norms: bool = False,
     seed: int = 0,
     device: str | None = None,
     show_progress: bool = False,
@@ -55,54 +64,56 @@ def train_network(
             f"{data} has no test part of its own: name one with --test-data, or train on "
             f"{', '.join(f'{name}:DIR' for name in SPLIT)}"
         )
-    training = dataset(data, normalize="none", split="train")
-    test = dataset(test_data or data, normalize="none", split="test")
-    images, labels = _arrays(training, data)
-    test_images, test_labels = _arrays(test, test_data or data)
-    if images.shape[1:] != test_images.shape[1:]:
+    training, training_set = _examples(data, "train")
+    test, test_set = _examples(test_data or data, "test", of=training)
+    if training.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
-            f"images of {images.shape[1:]} to train on and of {test_images.shape[1:]} to test on: "
-            "they must have one shape"
+            f"images of {training.images.shape[1:]} to train on and of {test.images.shape[1:]} to test "
+            "on: they must have one shape"
         )
-    mean, std = channel_statistics(images)
-    architecture = _architecture(arch, int(labels.max()) + 1, images.shape[1])
+    classes, channels = int(training.labels.max()) + 1, training.images.shape[1]
+    architecture = _architecture(
+        arch, {**(options or {}), "classes": classes, "channels": channels}
+    )
     torch.manual_seed(seed)
-    model = architecture.make()
-    options: dict[str, Any] = {"arch": str(architecture), "data": data, "test_data": test_data}
-    options["recipe"] = asdict(recipe)
-    digests = {"data": training.sha256, "test": test.sha256}
-    history = train(
+    architecture, model = _made(architecture, recipe.train_units, stochastic_depth)
+    recorded: dict[str, Any] = {"arch": str(architecture), "data": data, "test_data": test_data}
+    recorded |= {"options": dict(architecture.options), "recipe": asdict(recipe)}
+    digests = {"data": training_set.sha256, "test": test_set.sha256, "seed": seed}
+    state = train(
         model,
-        images,
-        labels,
-        test_images,
-        test_labels,
+        training,
+        test,
         recipe=recipe,
-        mean=mean,
-        std=std,
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        state_file=run.store({**options, **digests, "seed": seed}).folder / "state.pt",
+        state_file=run.store({**recorded, **digests}).folder / "state.pt",
+        with_gradient_norms=with_gradient_norms,
         show_progress=show_progress,
     )
+    history = state.history
     frame = pd.DataFrame(history)
     path = save_checkpoint(
         run.out / f"{architecture}.pt",
         model,
         architecture=architecture,
-        preprocessing=Preprocessing(mean, std, tuple(images.shape[1:])),
-        classes=training.classes,
+        preprocessing=Preprocessing(
+            tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
+        ),
+        classes=training_set.classes,
         recipe=asdict(recipe),
         seed=seed,
         data=data,
         history=[{key: float(value) for key, value in row.items()} for row in history],
     )
     run.keep_table("history", frame)
+    if with_gradient_norms:
+        run.keep_table("gradient_norms", pd.DataFrame(state.gradient_norms))
     run.files.append(path)
     run.finish(
-        options=options,
+        options=recorded,
         seed=seed,
-        data_sha256=training.sha256,
+        data_sha256=training_set.sha256,
         n=len(training),
         timings={"train": float(sum(row["seconds"] for row in history))},
         facts={"test_error": history[-1]["test_error"], "test_n": len(test)},
@@ -122,21 +133,50 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tu
     return tuple(round(m, 4) for m in means), tuple(round(s, 4) or 1.0 for s in spreads)
 
 
-def _arrays(data: Dataset, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _examples(
+    name: str, split: Literal["train", "test"], *, of: Examples | None = None
+) -> tuple[Examples, Dataset]:
+    """Labelled images, normalised as those of ``of`` or by their own statistics."""
+    data = dataset(name, normalize="none", split=split)
     if data.labels is None or data.mean is None:
         raise DataError(f"{name} has no labels to train with, or holds no images")
     images = np.ascontiguousarray(data.source.read(data.indices), dtype=np.uint8)
-    return images, data.labels
+    mean, std = channel_statistics(images) if of is None else (of.mean, of.std)
+    return Examples(images, data.labels, mean, std), data
 
 
-def _architecture(arch: str, classes: int, channels: int) -> Architecture:
+def _architecture(arch: str, options: Mapping[str, Any]) -> Architecture:
     try:
         named = architecture_named(arch)
     except ValueError as error:
         raise CheckpointError(str(error)) from None
-    if named.name != "cifar_resnet":
+    if not named.own:
         raise CheckpointError(
-            f"cannot train {arch}: training knows the CIFAR networks of He et al., such as resnet56 "
-            "and resnet110v2"
+            f"cannot train {arch}: training knows the networks for small images, such as resnet56, "
+            f"resnet110v2, plain56 and cifar_vgg16; {arch} is torchvision's"
         )
-    return Architecture(named.name, {**named.options, "classes": classes, "channels": channels})
+    return Architecture(named.name, {**named.options, **options})
+
+
+def _made(
+    architecture: Architecture, train_units: int | None, stochastic_depth: str | None
+) -> tuple[Architecture, nn.Module]:
+    """The model with random weights, and its architecture with every unit's survival in it."""
+    try:
+        model = architecture.make()
+        count = len(survivals(model))
+        probabilities: list[float] | None = None
+        if train_units is not None:
+            if not 0 < train_units <= count:
+                raise ValueError(f"{train_units} of {count} units cannot be trained a batch")
+            probabilities = [train_units / count] * count
+        elif stochastic_depth is not None:
+            probabilities = parsed_survival(stochastic_depth, count)
+        if probabilities is not None:
+            set_survival(model, probabilities)
+            architecture = Architecture(
+                architecture.name, {**architecture.options, "survival": probabilities}
+            )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"cannot train {architecture}: {error}") from None
+    return architecture, model

@@ -3,81 +3,53 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from resanalysis.models.survival import keep_all, leave_out
 from resanalysis.progress import progress_bar
 from resanalysis.training.augment import random_crop, random_flip
+from resanalysis.training.examples import Examples, halved, test_error
+from resanalysis.training.gradient_norms import gradient_norms
 from resanalysis.training.recipe import Recipe
+from resanalysis.training.state import TrainingState
 
-
-def normalised(images: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Float tensor (N, C, H, W) of uint8 images, in [0, 1] before ``mean`` and ``std`` are applied."""
-    scale = torch.tensor(std).view(1, -1, 1, 1)
-    return (torch.from_numpy(images).float() / 255 - torch.tensor(mean).view(1, -1, 1, 1)) / scale
-
-
-def test_error(
-    model: nn.Module,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch_size: int = 500,
-) -> float:
-    """Fraction of images the model classifies wrongly, in eval mode and single precision."""
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    wrong = 0
-    with torch.no_grad():
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            predicted = model(normalised(images[part], mean, std).to(device)).argmax(1).cpu()
-            wrong += int((predicted != torch.from_numpy(labels[part])).sum())
-    model.train(training)
-    return wrong / len(images)
+# A state file is written after every epoch, and after so many seconds without one.
+SAVE_EVERY = 300.0
 
 
 def train(
     model: nn.Module,
-    train_images: NDArray[np.uint8],
-    train_labels: NDArray[np.int64],
-    test_images: NDArray[np.uint8],
-    test_labels: NDArray[np.int64],
+    training: Examples,
+    test: Examples,
     *,
     recipe: Recipe,
-    mean: Sequence[float],
-    std: Sequence[float],
     seed: int = 0,
     device: str = "cpu",
     state_file: Path | None = None,
+    with_gradient_norms: bool = False,
     show_progress: bool = True,
-) -> list[dict[str, float]]:
-    """Train ``model`` in place and return one row of history per epoch.
+) -> TrainingState:
+    """Train ``model`` in place.
+
+    On a CPU, a run that went on from its state file ends with the bits of one that was never
+    interrupted: all chance comes from generators whose state the file holds.
 
     Parameters
     ----------
     model : an initialised classifier of (N, C, H, W) images.
-    train_images, test_images : uint8 arrays (N, C, H, W).
-    train_labels, test_labels : int64 arrays (N,).
-    recipe, mean, std, seed : with the data, they decide the result.
-    state_file : written after each epoch and read at the start: an interrupted run goes on from it.
+    recipe, seed : with the data, they decide the result.
+    state_file : written after each epoch and every few minutes, and read at the start.
+    with_gradient_norms : measure them before the first epoch and after each.
 
     Returns
     -------
-    list of dict : ``epoch``, ``rate``, ``train_loss``, ``train_error``, ``test_error``, ``seconds``.
+    TrainingState : its ``history`` has a row for each epoch with ``epoch``, ``rate``, ``train_loss``,
+        ``train_error``, ``test_error``, ``seconds``.
 
     Raises
     ------
@@ -85,119 +57,131 @@ def train(
     FloatingPointError : if the loss stops being finite.
     """
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain}],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
+    state = TrainingState(
+        model,
+        optimiser_of(model, recipe),
+        torch.Generator().manual_seed(seed),
+        order=torch.zeros(0, dtype=torch.int64),
+        loss_sum=torch.zeros((), device=device),
+        wrong_sum=torch.zeros((), device=device),
     )
-    generator = torch.Generator().manual_seed(seed)
-    steps_per_epoch = len(train_images) // recipe.batch_size or 1
-    epochs = math.ceil(recipe.epochs)
-    history: list[dict[str, float]] = []
     if state_file is not None and state_file.exists():
-        history = _restore(state_file, model, optimiser, generator, recipe, seed)
-
-    total = math.ceil(recipe.epochs * steps_per_epoch)
+        state.restore(state_file, recipe, seed)
+    elif with_gradient_norms:
+        _measure_gradients(state, training, recipe, epoch=0)
+    per_epoch = len(training) // recipe.batch_size or 1
+    total = recipe.steps(per_epoch)
+    model.train()
+    saved = time.perf_counter()
     with progress_bar(
-        "training", total, show=show_progress, done=min(total, len(history) * steps_per_epoch)
+        "training", total, show=show_progress, done=state.step, note=lambda: _note(state, per_epoch)
     ) as advance:
-        for epoch in range(len(history), epochs):
-            started = time.perf_counter()
-            order = torch.randperm(len(train_images), generator=generator)
-            model.train()
-            loss_sum = torch.zeros((), device=device)
-            wrong = torch.zeros((), device=device)
-            steps = min(steps_per_epoch, total - epoch * steps_per_epoch)
-            rate = 0.0
-            for index in range(steps):
-                batch = order[index * recipe.batch_size : (index + 1) * recipe.batch_size].numpy()
-                images = normalised(train_images[batch], mean, std)
-                images = random_crop(images, recipe.crop_padding, generator)
-                if recipe.flip:
-                    images = random_flip(images, generator)
-                images = images.to(device, memory_format=torch.channels_last)
-                labels = torch.from_numpy(train_labels[batch]).to(device)
-                rate = recipe.rate(epoch * steps_per_epoch + index, steps_per_epoch)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                with torch.autocast(
-                    torch.device(device).type,
-                    torch.bfloat16,
-                    enabled=recipe.precision == "bfloat16",
-                ):
-                    logits = model(images)
-                loss = F.cross_entropy(logits.float(), labels)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                loss_sum += loss.detach()
-                wrong += (logits.detach().argmax(1) != labels).float().mean()
-                advance(1)
-            train_loss = float(loss_sum) / steps
-            if not math.isfinite(train_loss):
-                raise FloatingPointError(
-                    f"the training loss is {train_loss} in epoch {epoch + 1}; "
-                    f"try a lower learning rate than {recipe.learning_rate}"
-                )
-            history.append(
-                {
-                    "epoch": epoch + 1,
-                    "rate": rate,
-                    "train_loss": train_loss,
-                    "train_error": float(wrong) / steps,
-                    "test_error": test_error(model, test_images, test_labels, mean=mean, std=std),
-                    "seconds": time.perf_counter() - started,
-                }
-            )
-            if state_file is not None:
-                _save(state_file, model, optimiser, generator, recipe, seed, history)
+        while state.step < total:
+            _step(state, training, recipe, per_epoch)
+            advance(1)
+            whole = state.step % per_epoch == 0 or state.step == total
+            if whole:
+                _finish_epoch(state, test, recipe, per_epoch)
+                if with_gradient_norms:
+                    _measure_gradients(state, training, recipe, epoch=len(state.history))
+            if state_file is not None and (whole or time.perf_counter() - saved >= SAVE_EVERY):
+                state.save(state_file, recipe, seed)
+                saved = time.perf_counter()
+    keep_all(model)
     model.eval()
-    return history
+    return state
 
 
-def _save(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
-    recipe: Recipe,
-    seed: int,
-    history: list[dict[str, float]],
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(
-        {
-            "model": model.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "generator": generator.get_state(),
-            "recipe": asdict(recipe),
-            "seed": seed,
-            "history": history,
-        },
-        partial,
+def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD whose weight decay acts on what the recipe says."""
+    decayed = [p for p in model.parameters() if recipe.decay == "all" or p.ndim > 1]
+    spared = [p for p in model.parameters() if recipe.decay != "all" and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}]
+    if spared:
+        groups.append({"params": spared, "weight_decay": 0.0})
+    return torch.optim.SGD(
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov
     )
-    os.replace(partial, path)
 
 
-def _restore(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
-    recipe: Recipe,
-    seed: int,
-) -> list[dict[str, float]]:
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    if state["recipe"] != asdict(recipe) or state["seed"] != seed:
-        raise ValueError(
-            f"{path} is a run of another recipe or seed ({state['recipe']}, seed {state['seed']}); "
-            "start afresh (--fresh) or name another folder"
+def _step(state: TrainingState, training: Examples, recipe: Recipe, per_epoch: int) -> None:
+    """One batch: a step of the optimiser."""
+    started = time.perf_counter()
+    position = state.step % per_epoch
+    if position == 0:
+        state.order = torch.randperm(len(training), generator=state.generator)
+    device = state.loss_sum.device
+    chosen = state.order[position * recipe.batch_size : (position + 1) * recipe.batch_size]
+    images, labels = training.batch(chosen.numpy())
+    images = _augmented(images, recipe, state)
+    if recipe.halves(state.step, per_epoch):
+        images = halved(images)
+    images = images.to(device, memory_format=torch.channels_last)
+    labels = labels.to(device)
+    leave_out(state.model, recipe.train_units, state.generator)
+    for group in state.optimiser.param_groups:
+        group["lr"] = recipe.rate(state.step, per_epoch)
+    mixed = recipe.precision == "bfloat16"
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+        logits = state.model(images)
+    loss = F.cross_entropy(logits.float(), labels)
+    state.optimiser.zero_grad()
+    loss.backward()
+    state.optimiser.step()
+    state.loss_sum += loss.detach()
+    state.wrong_sum += (logits.detach().argmax(1) != labels).float().mean()
+    state.step += 1
+    state.seconds += time.perf_counter() - started
+
+
+def _augmented(images: Tensor, recipe: Recipe, state: TrainingState) -> Tensor:
+    images = random_crop(images, recipe.crop_padding, state.generator)
+    return random_flip(images, state.generator) if recipe.flip else images
+
+
+def _finish_epoch(state: TrainingState, test: Examples, recipe: Recipe, per_epoch: int) -> None:
+    """Add the epoch's row to the history, and begin the next one's sums."""
+    started = time.perf_counter()
+    last = state.step - 1
+    steps = last % per_epoch + 1
+    train_loss = float(state.loss_sum) / steps
+    epoch = len(state.history) + 1
+    if not math.isfinite(train_loss):
+        raise FloatingPointError(
+            f"the training loss is {train_loss} in epoch {epoch}; "
+            f"try a lower learning rate than {recipe.learning_rate}"
         )
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    generator.set_state(state["generator"])
-    return list(state["history"])
+    half = recipe.halves(last, per_epoch)
+    state.history.append(
+        {
+            "epoch": epoch,
+            "rate": recipe.rate(last, per_epoch),
+            "train_loss": train_loss,
+            "train_error": float(state.wrong_sum) / steps,
+            "test_error": test_error(state.model, test, half=half),
+            "seconds": state.seconds + time.perf_counter() - started,
+            "step": state.step,
+        }
+    )
+    state.loss_sum = torch.zeros_like(state.loss_sum)
+    state.wrong_sum = torch.zeros_like(state.wrong_sum)
+    state.seconds = 0.0
+
+
+def _measure_gradients(
+    state: TrainingState, training: Examples, recipe: Recipe, *, epoch: int
+) -> None:
+    keep_all(state.model)  # The last batch may have left branches out.
+    rows = gradient_norms(state.model, training, batch_size=recipe.batch_size)
+    state.gradient_norms += [{"epoch": epoch, **row} for row in rows]
+
+
+def _note(state: TrainingState, per_epoch: int) -> str:
+    """Where a training is, for its progress bar."""
+    words = f"epoch {state.step // per_epoch + 1}"
+    done = state.step % per_epoch
+    if done:
+        words += f", training error {float(state.wrong_sum) / done:.1%}"
+    if state.history:
+        words += f", test error {state.history[-1]['test_error']:.1%}"
+    return words

@@ -26,8 +26,10 @@ from resanalysis.checkpoint import (
     submodule_of,
 )
 from resanalysis.datasets import DataError
+from resanalysis.models.architecture import Architecture
 from resanalysis.models.cifar_resnet import CifarResNet
-from resanalysis.models.recognise import Architecture, architecture_named, recognised
+from resanalysis.models.names import architecture_named
+from resanalysis.models.recognise import recognised
 from resanalysis.run.reading import Reading
 from resanalysis.run.subject import load_subject
 from tests.conftest import cifar

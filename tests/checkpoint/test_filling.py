@@ -15,8 +15,8 @@ from resanalysis.checkpoint import CheckpointError, load, save_checkpoint
 from resanalysis.checkpoint.filling import MOST_LAYERS, filled, made
 from resanalysis.checkpoint.own import _LARGEST_OPTION, _LONGEST_OPTION
 from resanalysis.errors import _LONGEST
+from resanalysis.models.architecture import Architecture
 from resanalysis.models.cifar_resnet import CifarResNet
-from resanalysis.models.recognise import Architecture
 from tests.conftest import ROOT, cifar
 
 

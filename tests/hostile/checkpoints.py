@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from resanalysis.checkpoint import Preprocessing, save_checkpoint
-from resanalysis.models.recognise import Architecture
+from resanalysis.models.architecture import Architecture
 from tests.conftest import cifar
 from tests.hostile.canary import PAYLOADS, Canary, Payload
 from tests.hostile.mutations import BYTES, deflated, rezipped

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from resanalysis.checkpoint import Preprocessing, load
 from resanalysis.cli import app
 from resanalysis.run.trained import channel_statistics
-from resanalysis.training import loop
+from resanalysis.training.state import TrainingState
 
 
 def idx(path: Path, array: NDArray[np.uint8]) -> None:
@@ -51,7 +51,7 @@ def test_a_trained_checkpoint_loads_by_itself(folder: Path, tmp_path: Path) -> N
     assert info.preprocessing.input_size == (1, 8, 8)
     assert len(info.classes) == 10
     rows = (tmp_path / "history.csv").read_text().splitlines()
-    assert rows[0] == "epoch,rate,train_loss,train_error,test_error,seconds"
+    assert rows[0] == "epoch,rate,train_loss,train_error,test_error,seconds,step"
     assert len(rows) == 3
     entry = json.loads((tmp_path / "manifest.json").read_text())["train"]
     assert entry["seed"] == 5
@@ -65,17 +65,17 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert train(folder, tmp_path / "whole").exit_code == 0
-    save = loop._save
+    save = TrainingState.save
 
     def stop(*arguments: Any) -> None:
         save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_save", stop)
+    monkeypatch.setattr(TrainingState, "save", stop)
     stopped = train(folder, tmp_path / "stopped")
     assert stopped.exit_code == 130
     assert "run the same command again to go on" in stopped.stderr
-    monkeypatch.setattr(loop, "_save", save)
+    monkeypatch.setattr(TrainingState, "save", save)
     assert train(folder, tmp_path / "stopped").exit_code == 0
     whole, resumed = (load(tmp_path / name / "resnet8.pt") for name in ("whole", "stopped"))
     for key, value in whole.state_dict().items():
@@ -85,7 +85,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 def test_what_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
     result = train(folder, tmp_path, "--arch", "resnet50")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: cannot train resnet50: training knows the CIFAR")
+    assert result.stderr.startswith("error: cannot train resnet50: training knows the networks")
     result = train(folder, tmp_path, "--arch", "resnet9")
     assert result.exit_code == 1
     assert "no CIFAR ResNet has depth 9" in result.stderr

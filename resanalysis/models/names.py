@@ -1,0 +1,181 @@
+"""The architecture a user names: ``resnet56``, ``resnet110v2``, ``plain56``, ``resnet50``, ``timm:…``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torchvision
+from torch import Tensor
+
+from resanalysis.errors import ResanalysisError
+from resanalysis.models.activation_orders import ORDERS
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.depths import nearest_depth, units_per_stage, usual_bottleneck
+from resanalysis.models.scaled_branches import SCALINGS
+from resanalysis.models.shortcut_variants import VARIANTS
+from resanalysis.models.survival import linear_decay
+
+State = Mapping[str, Tensor]
+
+_RESNET = re.compile(r"(cifar[_-]?)?resnet[_-]?(\d+)[_-]?(v[12])?(-[a-z-]+)?")
+_WIDE = re.compile(r"wrn[_-]?(\d+)[_-](\d+)")
+_RESNEXT = re.compile(r"cifar[_-]?resnext[_-]?(\d+)[_-](\d+)x(\d+)")
+_MULTI = re.compile(r"multi[_-]?residual[_-]?(\d+)(?:-(\d+))?")
+_STOCHASTIC = re.compile(r"stochastic[_-]?depth[_-]?(\d+)")
+_BY_DEPTH = re.compile(r"(plain|highway|cifar[_-]?vgg)[_-]?(\d+)")
+_KNOWN = (
+    "resnet56, resnet110v2, resnet164v2 (CIFAR, depth 6n + 2, or 9n + 2 for bottlenecks), plain56, "
+    "highway32, stochastic-depth110, cifar_vgg16, wrn28-10, cifar_resnext29-8x64, multi-residual110-2"
+)
+_ENDINGS = {
+    **dict.fromkeys(ORDERS, ("activation_order", "order")),
+    **dict.fromkeys(VARIANTS, ("shortcut_variant", "variant")),
+    **dict.fromkeys(SCALINGS, ("scaled_branches", "scaling")),
+}
+
+
+def architecture_named(name: str, state: State | None = None) -> Architecture:
+    """The architecture of a name.
+
+    Classes, channels, width and the kind of shortcut are read off ``state`` where it is given. Depths
+    18, 34, 50, 101 and 152 are the ImageNet networks of torchvision; every depth 6n + 2 or 9n + 2 is He
+    et al.'s CIFAR network, also by the full name ``cifar_resnet56``.
+
+    Raises
+    ------
+    ResanalysisError : for a name of none.
+    """
+    if ":" in name:
+        library, _, _ = name.partition(":")
+        if library not in {"torchvision", "timm"}:
+            raise ResanalysisError(f"no architecture {name!r}: write torchvision:NAME or timm:NAME")
+        return Architecture(name, classes_option(state))
+    own = _own(name, state or {})
+    if own is not None:
+        return own
+    if name in torchvision.models.list_models():
+        return Architecture(f"torchvision:{name}", classes_option(state))
+    raise ResanalysisError(
+        f"no architecture {name!r}: write {_KNOWN}, a torchvision name such as resnet50, or timm:NAME"
+    )
+
+
+def _own(name: str, state: State) -> Architecture | None:
+    """The architecture of one of our families, or ``None``."""
+    for pattern, architecture in (
+        (_RESNET, _resnet),
+        (_WIDE, _wide),
+        (_RESNEXT, _resnext),
+        (_MULTI, _multi_residual),
+        (_STOCHASTIC, _stochastic_depth),
+        (_BY_DEPTH, _by_depth),
+    ):
+        match = pattern.fullmatch(name)
+        if match:
+            return architecture(match, state)
+    return None
+
+
+def _resnet(match: re.Match[str], state: State) -> Architecture | None:
+    """Told apart by the weights, by what the name says, or by what the papers' network of it is."""
+    cifar, digits, version, ending = match[1], match[2], match[3], (match[4] or "")[1:]
+    if not (cifar or version or ending) and f"resnet{digits}" in torchvision.models.list_models():
+        return None
+    depth = int(digits)
+    if ending in _ENDINGS:
+        family, option = _ENDINGS[ending]
+        units_per_stage(depth)
+        shapes = first_layer(state, "conv1.weight")
+        return Architecture(family, {"depth": depth, option: ending, **shapes})
+    if ending not in ("", "bottleneck", "basic"):
+        endings = ", ".join(["basic", "bottleneck", *_ENDINGS])
+        raise ResanalysisError(f"no architecture {match[0]!r}: {ending!r} is none of {endings}")
+    bottleneck = ending == "bottleneck" or (ending != "basic" and usual_bottleneck(depth))
+    if state and not ending:
+        bottleneck = "layer1.0.conv3.weight" in state
+    if not ending and (depth < 8 or ((depth - 2) % 6 and (depth - 2) % 9)):
+        raise ResanalysisError(
+            f"no CIFAR ResNet has depth {depth}: it is 6n + 2 (20, 32, 44, 56, 110…; the nearest is "
+            f"{nearest_depth(depth, 2)}), or 9n + 2 with bottleneck units (164, 1001…; the nearest is "
+            f"{nearest_depth(depth, 3)})"
+        )
+    units_per_stage(depth, 3 if bottleneck else 2)
+    options: dict[str, Any] = {"depth": depth, "version": 2 if version == "v2" else 1}
+    if bottleneck:
+        options |= {"bottleneck": True, "shortcut": "B"}
+    return Architecture("cifar_resnet", {**options, **cifar_shapes(state)})
+
+
+def _wide(match: re.Match[str], state: State) -> Architecture:
+    """Zagoruyko and Komodakis 2016: depth 6n + 4 counts the projections, the stem keeps 16 channels."""
+    depth, factor = int(match[1]), int(match[2])
+    if depth < 10 or (depth - 4) % 6:
+        raise ResanalysisError(
+            f"a wide residual network has depth 6n + 4 (16, 22, 28, 40), got {depth}"
+        )
+    options = {"depth": depth - 2, "version": 2, "shortcut": "B", "stem": 16, "width": 16 * factor}
+    return Architecture("cifar_resnet", {**options, **cifar_shapes(state)})
+
+
+def _resnext(match: re.Match[str], state: State) -> Architecture:
+    depth, groups, width = (int(number) for number in match.groups())
+    units_per_stage(depth, 3)
+    shapes = first_layer(state, "conv1.weight")
+    if "width" in shapes:
+        shapes["stem"] = shapes.pop("width")
+    return Architecture("resnext", {**shapes, "depth": depth, "groups": groups, "width": width})
+
+
+def _multi_residual(match: re.Match[str], state: State) -> Architecture:
+    depth = int(match[1])
+    units_per_stage(depth)
+    options = {"depth": depth, "branches": int(match[2] or 2)}
+    return Architecture("multi_residual", {**options, **first_layer(state, "conv1.weight")})
+
+
+def _stochastic_depth(match: re.Match[str], state: State) -> Architecture:
+    """Huang et al. 2016: post-activation, pooled and padded shortcuts, survival falling to one half."""
+    depth = int(match[1])
+    survival = list(linear_decay(3 * units_per_stage(depth), 0.5))
+    options = {"depth": depth, "version": 1, **first_layer(state, "conv1.weight")}
+    return Architecture("cifar_resnet", {**options, "shortcut": "pool", "survival": survival})
+
+
+def _by_depth(match: re.Match[str], state: State) -> Architecture:
+    family = "cifar_vgg" if match[1].startswith("cifar") else match[1]
+    key = "group1.0.conv.weight" if family == "cifar_vgg" else "conv1.weight"
+    return Architecture(family, {"depth": int(match[2]), **first_layer(state, key)})
+
+
+def classes_option(state: State | None) -> dict[str, Any]:
+    """The number of classes of a torchvision or timm model, read off its classifier."""
+    for key in ("fc.weight", "classifier.weight", "head.weight", "classifier.1.weight"):
+        if state and key in state and state[key].ndim == 2:
+            return {"num_classes": int(state[key].shape[0])}
+    return {}
+
+
+def first_layer(state: State, key: str) -> dict[str, Any]:
+    """Width, image channels and classes, read off the first and the last layer."""
+    found: dict[str, Any] = {}
+    if key in state and state[key].ndim == 4:
+        width, channels = state[key].shape[:2]
+        found |= {"width": int(width), "channels": int(channels)}
+    if "linear.weight" in state and state["linear.weight"].ndim == 2:
+        found["classes"] = int(state["linear.weight"].shape[0])
+    return found
+
+
+def cifar_shapes(state: State) -> dict[str, Any]:
+    """What else the weights of a CIFAR ResNet tell: widths and the kind of shortcut."""
+    found = first_layer(state, "conv1.weight")
+    inner = state.get("layer1.0.conv1.weight")
+    if inner is not None and inner.ndim == 4 and found.get("width") != int(inner.shape[0]):
+        found |= {"stem": found.get("width"), "width": int(inner.shape[0])}
+    if state:
+        projected = any(".shortcut." in key for key in state)
+        everywhere = any(key.startswith("layer1.1.shortcut.") for key in state)
+        found["shortcut"] = "C" if everywhere else "B" if projected else "A"
+    return found
