@@ -1,6 +1,7 @@
 """Tables → figures for a paper: functions of a tidy DataFrame and nothing else."""
 
 from resanalysis.figures.gradients import gradients
+from resanalysis.figures.history import history
 from resanalysis.figures.inspect import inspect
 from resanalysis.figures.lesion import lesion
 from resanalysis.figures.lesion_many import lesion_many
@@ -14,6 +15,7 @@ from resanalysis.figures.unit_share import unit_share
 
 __all__ = [
     "gradients",
+    "history",
     "inspect",
     "lesion",
     "lesion_many",
