@@ -112,7 +112,7 @@ def _counts(flops: int | None) -> dict[str, int | None]:
 def _whole_or_empty(frame: pd.DataFrame) -> pd.DataFrame:
     """Counts stay whole numbers where some are missing: pandas would make them floats."""
     for name in ("flops", "macs"):
-        if frame[name].isna().any():
+        if frame[name].isna().to_numpy().any():
             counts = [None if count != count else int(count) for count in frame[name].astype(float)]
             frame[name] = pd.Series(counts, dtype=object)
     return frame

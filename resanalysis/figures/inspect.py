@@ -168,6 +168,8 @@ def _place(node: Any, row_size: int) -> tuple[float, float]:
 def _draw_node(
     ax: Axes, node: Any, at: tuple[float, float], colour: str, bold: bool, scale: float
 ) -> None:
+    """A box for a branch, with its number where that can be read; ⊕, ▸ or a bar for the others."""
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
 
     kind, unit = node
@@ -177,7 +179,7 @@ def _draw_node(
         ax.add_patch(Rectangle((x - 0.2, y - 0.2), 0.4, 0.4, facecolor=colour, edgecolor="black",
                                linewidth=width, zorder=3))  # fmt: skip
         if scale >= _LEGIBLE:
-            dark = float(np.dot(mpl.colors.to_rgb(colour), (0.299, 0.587, 0.114))) < 0.5
+            dark = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114))) < 0.5
             ax.text(x, y - 0.01, str(unit), ha="center", va="center", fontsize=6.5 * scale**0.7, zorder=4,
                     color="white" if dark else "black")  # fmt: skip
     elif kind == "add":
@@ -206,11 +208,11 @@ def _boxes(frame: pd.DataFrame) -> list[Any]:
         {"facecolor": colour, "edgecolor": "black", "linewidth": 0.5, "label": f"stage {stage}"}
         for stage, colour in list(colour_of.items())[:6]
     ]
-    if frame["transition"].astype(bool).any():
+    if frame["transition"].to_numpy(bool).any():
         looks.append(
             {"facecolor": "white", "edgecolor": "black", "linewidth": 1.6, "label": "transition"}
         )
-    if "bridge" in frame and frame["bridge"].astype(bool).any():
+    if "bridge" in frame and frame["bridge"].to_numpy(bool).any():
         looks.append({"color": "0.55", "label": "bridge"})
     return [Rectangle((0, 0), 1, 1, **look) for look in looks]
 
@@ -220,12 +222,12 @@ def _lines(frame: pd.DataFrame) -> list[Any]:
     from matplotlib.lines import Line2D
 
     looks: list[dict[str, Any]] = []
-    other = [str(kind) for kind in dict.fromkeys(frame["skip"]) if kind not in ("identity", "none")]
+    other = [kind for kind in frame["skip"].unique() if kind not in ("identity", "none")]
     if other:
         looks.append({"color": "0.2", "linestyle": _DASHES, "linewidth": 1.1,
                       "label": f"skip: {', '.join(other)}"})  # fmt: skip
-    found = dict.fromkeys(frame["join"].astype(str)) if "join" in frame else {}
-    joins = [join for join in found if join != "none"]
+    found = frame["join"].unique() if "join" in frame else []
+    joins = [str(join) for join in found if join != "none"]
     if joins:
         named = f"join: {joins[0]}" if len(joins) == 1 and len(joins[0]) < 16 else "join"
         looks.append({"color": "black", "linestyle": "", "marker": ">", "markersize": 3,
@@ -263,16 +265,16 @@ def path_tree(units: int) -> nx.DiGraph[tuple[int, tuple[int, ...]]]:
     return tree
 
 
+def _height(depth: int, taken: tuple[int, ...]) -> float:
+    """Where a partial path stands from 0 to 1: with the first branch in the upper half, and so on."""
+    return (sum(2 ** (depth - 1 - unit) for unit in taken) + 0.5) / 2**depth
+
+
 @mpl.rc_context(RC)
 def draw_tree(units: int, ax: Axes) -> Axes:
     """Every path from input to output: solid edges take a branch, dotted ones a skip."""
     tree = path_tree(units)
-    places: dict[tuple[int, tuple[int, ...]], tuple[float, float]] = {}
-    for depth in range(units + 1):
-        row = [node for node in tree if node[0] == depth]
-        row.sort(key=lambda node: [unit in node[1] for unit in range(units)])
-        for place, node in enumerate(row):
-            places[node] = (float(depth), (place + 0.5) / len(row))
+    places = {node: (float(node[0]), _height(*node)) for node in tree}
     for start, end, branch in tree.edges(data="branch"):
         (x0, y0), (x1, y1) = places[start], places[end]
         ax.plot([x0, x1], [y0, y1], color="0.15" if branch else "0.55",
@@ -319,7 +321,7 @@ def inspect(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = Non
 
 def _residual(frame: pd.DataFrame) -> int:
     """How many units have a skip: each doubles the paths."""
-    return int((frame["skip"] != "none").sum())
+    return int((frame["skip"] != "none").to_numpy().sum())
 
 
 def _in_words(frame: pd.DataFrame, power: str) -> str:

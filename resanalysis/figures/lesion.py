@@ -94,11 +94,8 @@ HOW_TO_READ = (
 
 def headlines(frame: pd.DataFrame) -> Headlines:
     """The intact error, the middle of the lesions, how many units matter, and the three that matter most."""
-    records: list[dict[str, Any]] = [
-        {str(key): value for key, value in row.items()} for row in frame.to_dict("records")
-    ]
-    intact = next(row for row in records if row["unit"] == -1)
-    units = [row for row in records if row["unit"] >= 0]
+    records: Any = frame.sort_values("unit").to_dict("records")
+    intact, *units = records
     rows = [
         (
             "intact error",

@@ -114,6 +114,7 @@ def _band(ax: Axes, intact: pd.DataFrame, rows: pd.DataFrame, metric: str) -> No
 
 
 def _random(ax: Axes, rows: pd.DataFrame, metric: str, start: float) -> None:
+    """The median of the random orders, and a band over their range."""
     at = np.unique(rows["removed"].to_numpy(int))
     errors = [rows.loc[rows["removed"] == k, metric].to_numpy(float) for k in at]
     low, middle, high = (
@@ -167,7 +168,7 @@ def prune(
     panel : ``a``, the error by order; ``b``, the speed-up, where it was measured.
     """
     drawn: list[Draw] = [lambda ax: draw(frame, ax, metric=metric)]
-    if frame["speedup"].notna().any():
+    if frame["speedup"].notna().to_numpy().any():
         drawn.append(lambda ax: draw_speed(frame, ax))
     height = 2.5 if narrow(width) else 2.9
     figure, axes = panelled(drawn, "prune", width=width, panel=panel, height=height)

@@ -94,7 +94,7 @@ def _orders(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     found = rows.groupby("touched")["score"].agg(["mean", "min", "max", "size"])
     sizes = np.asarray(found.index)
     ax.fill_between(sizes, found["min"], found["max"], color=look["color"], alpha=0.18, linewidth=0)
-    most = int(found["size"].max())
+    most = int(np.max(found["size"]))
     name = f"shuffle (mean, range of {most})" if most > 1 else "shuffle"
     ax.plot(sizes, found["mean"], label=name, **look)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from resanalysis.figures.style import (
     PURPLE,
     RC,
     RED,
+    Draw,
     one_axes,
     panelled,
     whole_numbers,
@@ -83,21 +85,15 @@ def draw(
 
 def _alike(ran: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The layers whose responses can be compared, the most first, and what sets them apart in the legend."""
-    keys = [name for name in ("kind", "batch_norm") if name in ran]
-    if not keys:
-        return [("", ran)]
-    groups = [(list(values), rows) for values, rows in ran.groupby(keys, sort=False)]
-    groups.sort(key=lambda group: -len(group[1]))
-    mixed = ran["batch_norm"].nunique() > 1 if "batch_norm" in ran else False
-    kinds = len({str(values[0]) for values, _ in groups}) > 1
-    return [
-        (
-            (f", {values[0]}" if kinds and "kind" in keys else "")
-            + (_norm(bool(values[-1]), mixed) if "batch_norm" in keys else ""),
-            rows,
-        )
-        for values, rows in groups
-    ]
+    kinds = ran["kind"].astype(str).tolist() if "kind" in ran else [""] * len(ran)
+    after = ran["batch_norm"].astype(bool).tolist() if "batch_norm" in ran else [True] * len(ran)
+    keys = list(zip(kinds, after, strict=True))
+    several, mixed = len(set(kinds)) > 1, len(set(after)) > 1
+    found: list[tuple[str, pd.DataFrame]] = []
+    for key, _ in Counter(keys).most_common():
+        name = (f", {key[0]}" if several else "") + _norm(key[1], mixed)
+        found.append((name, ran.loc[[one == key for one in keys]]))
+    return found
 
 
 def _norm(after: bool, mixed: bool) -> str:
@@ -146,7 +142,7 @@ def response(
     panel : ``a``, the layers in their order; ``b``, sorted by size.
     """
     orders: tuple[Order, ...] = ("layer", "rank")
-    drawn = [
+    drawn: list[Draw] = [
         lambda ax, order=order: draw(frame, ax, order=order, published=published)
         for order in orders
     ]

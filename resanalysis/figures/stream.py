@@ -125,7 +125,7 @@ def draw_spans(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = ax or one_axes(FULL / 2, 1.62)
     turned = frame.pivot_table(index="length", columns="start", values="distance")
-    turned = turned.reindex(columns=range(int(turned.columns.max()) + 1))
+    turned = turned.reindex(columns=range(int(frame["start"].to_numpy().max()) + 1))
     heat_map(turned, ax, label="angle / π", colours="viridis_r", above=True)
     least = turned.idxmin(axis=1).to_numpy(float)
     ax.plot(least + 0.5, np.arange(len(turned)) + 0.5, "o", color="white", markeredgecolor="black",
@@ -193,22 +193,21 @@ def stream(
     drawn: list[Draw] = [
         lambda ax, measure=measure: draw(frame, ax, measure=measure) for measure in measures
     ]
-    if spans is not None and len(spans):
-        drawn.append(lambda ax: draw_spans(spans, ax))
-    if damage is not None and len(damage):
-        drawn.append(lambda ax: draw_damage(damage, ax))
-    alone = panel is not None or len(drawn) == 1
-    stacked = narrow(width) and not alone
+    for table, one in ((spans, draw_spans), (damage, draw_damage)):
+        if table is not None and len(table):
+            drawn.append(lambda ax, table=table, one=one: one(table, ax))
+    if panel is not None or len(drawn) == 1:
+        return panelled(drawn, "stream", width=width, panel=panel, height=2.2)[0]
+    stacked = narrow(width)
+    columns, height = (1, 1.1) if stacked else (3, 1.62)
     figure, axes = panelled(
-        drawn, "stream", width=width, panel=panel, columns=1 if stacked else 3,
-        height=2.2 if alone else 1.1 if stacked else 1.62,
-    )  # fmt: skip
+        drawn, "stream", width=width, panel=None, height=height, columns=columns
+    )
     if stacked:
         _share_units(axes[: len(measures)])
-    if not alone:
-        for ax in axes:
-            ax.xaxis.label.set_size(7)
-            ax.yaxis.label.set_size(7)
+    for ax in axes:
+        ax.set_xlabel(ax.get_xlabel(), fontsize=7)
+        ax.set_ylabel(ax.get_ylabel(), fontsize=7)
     return figure
 
 

@@ -226,7 +226,7 @@ def chance_line(axes: Axes, frame: pd.DataFrame, metric: str) -> None:
         return
     chance = frame["chance"].iloc[0] if "chance" in frame else frame.attrs["chance"]
     # Far above all errors the line would say nothing and flatten them.
-    if chance is not None and frame["error"].max() > (1 - float(chance)) / 2:
+    if chance is not None and np.nanmax(frame["error"].to_numpy(float)) > (1 - float(chance)) / 2:
         axes.axhline(1 - float(chance), color=INTACT, linestyle=":", linewidth=0.8, label="chance")
 
 

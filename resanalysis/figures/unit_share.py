@@ -34,6 +34,7 @@ HOW_TO_READ = (
 )
 # Cells below this part of the largest are not worth their room.
 _SEEN = 1e-3
+_ENDS = ("total_low", "total_high")
 
 
 @mpl.rc_context(RC)
@@ -50,10 +51,16 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     last = int(np.flatnonzero(large).max(initial=0))
     heat_map(shares.iloc[:, : last + 1], ax, label="Share of the gradient")
     for row in np.flatnonzero(np.diff(_of_units(frame, "stage"))) + 1:
-        ax.axhline(row, color=INTACT, linewidth=0.6)
+        ax.axhline(float(row), color=INTACT, linewidth=0.6)
     ax.set_xlabel("Path length (units entered)")
     ax.set_ylabel("Unit (index from the input)")
     return ax
+
+
+def _totals(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The units, and of each the sum of its shares over all lengths."""
+    table = frame.pivot_table(index="unit", values="share", aggfunc="sum")
+    return np.asarray(table.index, dtype=int), table["share"].to_numpy(float)
 
 
 def _of_units(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -69,14 +76,13 @@ def draw_units(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     where they are there, since those of the single lengths do not add up to one of their sum.
     """
     ax = ax or one_axes()
-    total = frame.groupby("unit")["share"].sum()
-    units, values = np.asarray(total.index, dtype=int), total.to_numpy(float)
+    units, values = _totals(frame)
     transition = _of_units(frame, "transition").astype(bool)
     for chosen, colour, label in ((~transition, BLUE, None), (transition, ORANGE, "transition")):
         ax.barh(units[chosen], values[chosen], height=0.8, color=colour, lw=0, label=label)
-    if "total_low" in frame:
-        ax.hlines(units, _of_units(frame, "total_low"), _of_units(frame, "total_high"),
-                  color=INTACT, linewidth=0.8)  # fmt: skip
+    if set(_ENDS) <= set(frame):
+        low, high = (_of_units(frame, end) for end in _ENDS)
+        ax.hlines(units, low, high, color=INTACT, linewidth=0.8)
     ax.set_ylim(units.min() - 0.5, units.max() + 0.5)
     ax.set_xlabel("Share of the gradient\nthrough the unit's branch")
     ax.set_ylabel("Unit (index from the input)")
@@ -99,13 +105,15 @@ def unit_share(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = 
 
 def headlines(frame: pd.DataFrame) -> Headlines:
     """The three units through which most of the gradient goes."""
-    total = frame.groupby("unit")["share"].sum().sort_values(ascending=False, kind="stable")
-    units = frame.drop_duplicates("unit").set_index("unit")
+    units, total = _totals(frame)
+    names = dict(zip(units, _of_units(frame, "name"), strict=True))
+    ends = [dict(zip(units, _of_units(frame, end), strict=True)) for end in _ENDS if end in frame]
     rows: Headlines = []
-    for number, share in total.iloc[:3].items():
-        row = units.loc[number]
-        interval = ""
-        if "total_low" in units:
-            interval = f"  (95 %: {100 * row['total_low']:.2f} to {100 * row['total_high']:.2f})"
-        rows.append((f"gradient through unit {number} ({row['name']})", percent(share) + interval))
+    for place in np.argsort(-total, kind="stable")[:3]:
+        unit = int(units[place])
+        interval = " to ".join(f"{100 * end[unit]:.2f}" for end in ends)
+        spread = f"  (95 %: {interval})" if interval else ""
+        rows.append(
+            (f"gradient through unit {unit} ({names[unit]})", percent(total[place]) + spread)
+        )
     return rows
