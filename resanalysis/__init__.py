@@ -23,7 +23,7 @@ _PUBLIC = {
     "resanalysis.datasets": ("dataset", "image_dataset", "Dataset", "DataError"),
     "resanalysis.errors": ("ResanalysisError",),
     "resanalysis.experiments.gradients": ("gradients",),
-    "resanalysis.experiments.inspect": ("inspect",),
+    "resanalysis.experiments.inspect": ("inspect", "inspect_parts"),
     "resanalysis.experiments.lesion": ("lesion",),
     "resanalysis.experiments.lesion_many": ("lesion_many",),
     "resanalysis.experiments.paths": ("paths", "paths_remaining"),
