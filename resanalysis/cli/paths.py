@@ -78,6 +78,6 @@ def paths(
         if model is not None:
             subject = subject_of(model, data, source, output, input_shape)
         analysis = Analysis(run, subject, options)
-        tables = measured(analysis, experiment_named("paths"), figure=drawing.arguments())
+        tables = measured(analysis, experiment_named("paths"), figures=drawing.figures)
     of = model or f"a network of {given[0][2:]} {depth or units}"
     show(output, {"paths": tables["paths"]}, f"paths of {of}", run.files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from warnings import catch_warnings
@@ -72,8 +73,8 @@ def response(
         if curves is not None:
             distance = tables["response_distance"] = response_distance(tables["response"], curves)
             tables["response"].attrs["distance"] = distance.to_dict("records")
-        figure = figures.response(tables["response"], published=curves, **drawing.arguments())
-        analysis.record(tables, {"response": figure}, done)
+        draw = partial(figures.response, tables["response"], published=curves)
+        analysis.record(tables, drawing.figures("response", draw), done)
     for warning in caught:
         if issubclass(warning.category, UserWarning):
             tell(output, f"note: {warning.message}")

@@ -157,11 +157,19 @@ def prune(
         "transitions": transitions,
         "seed": seed,
         "timed_batch": None if timed is None else timed[1],
+        "chance": _chance(rest),
         "threads": torch.get_num_threads(),
         "batch_norm": "running statistics",
         "subset": data.subset,
     }
     return frame
+
+
+def _chance(data: Dataset) -> float | None:
+    """Share of the most common class: what the best answer has right that looks at no example."""
+    if data.labels is None or np.ndim(data.labels) != 1:
+        return None
+    return float(np.unique(data.labels, return_counts=True)[1].max() / len(data))
 
 
 def _parts_run(network: ResidualNetwork) -> list[str]:

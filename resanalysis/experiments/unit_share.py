@@ -45,7 +45,8 @@ def unit_share(
     DataFrame : one row per unit with a skip and length: ``unit``, ``name``, ``stage``, ``transition``,
         ``length``, ``share`` = ⟨G_k⁽ⁱ⁾, g⟩/‖g‖² averaged over images, and its bootstrap interval
         ``share_low``, ``share_high``. Over units, the shares of length k sum to k times the signed share
-        of that length; over lengths, those of a unit sum to the part of the gradient its branch passes.
+        of that length; over lengths, those of a unit sum to the part of the gradient its branch passes:
+        ``total``, with its own interval ``total_low``, ``total_high``, the same in all rows of the unit.
 
     Raises
     ------
@@ -68,6 +69,7 @@ def unit_share(
     if not used.shape[2]:
         raise ResanalysisError(f"the loss of {network.name} has no gradient on any of the images")
     band = mean_band(used.reshape(n * (last + 1), -1), seed=seed)
+    whole = mean_band(used.sum(axis=1), seed=seed)
     units = [unit for unit in ready.units if unit.skip_kind != "none"]
     places = [(unit, length) for unit in units for length in range(last + 1)]
     frame = pd.DataFrame(
@@ -80,6 +82,9 @@ def unit_share(
             "share": band.mean,
             "share_low": band.low,
             "share_high": band.high,
+            "total": np.repeat(whole.mean, last + 1),
+            "total_low": np.repeat(whole.low, last + 1),
+            "total_high": np.repeat(whole.high, last + 1),
         }
     )
     frame.attrs = {

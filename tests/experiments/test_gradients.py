@@ -24,6 +24,7 @@ from resanalysis.path_gradients import freeze, length_sums, path_norms, record
 from resanalysis.path_gradients.over_images import OverImages, images_at_once, stream_bytes
 from resanalysis.run.store import PartialStore
 from resanalysis.statistics.path_norms import (
+    RESAMPLES,
     decay_factor,
     in_words,
     mean_band,
@@ -229,6 +230,36 @@ def test_unit_shares_add_up(network: ResidualNetwork, data: Dataset, table: pd.D
     short = unit_share(network, data, dtype="float64", max_length=2)
     first = units[units["length"] <= 2]
     assert np.allclose(short["share"], first["share"], atol=1e-12)
+
+
+def test_totals_of_units_have_the_interval_of_their_own_images(
+    network: ResidualNetwork, data: Dataset
+) -> None:
+    """Images one by one, summed over lengths, then resampled: not the ends of the lengths added up."""
+    from dataclasses import replace
+
+    units = unit_share(network, data, dtype="float64", seed=3)
+    assert data.labels is not None
+    singles = [
+        replace(data, indices=data.indices[[row]], labels=data.labels[[row]])
+        for row in range(len(data))
+    ]
+    totals = np.stack(
+        [
+            unit_share(network, one, dtype="float64").groupby("unit")["share"].sum()
+            for one in singles
+        ]
+    )
+    generator = np.random.default_rng(3)
+    drawn = [
+        np.repeat(totals, generator.multinomial(len(data), [1 / len(data)] * len(data)), axis=0)
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.quantile([sample.mean(axis=0) for sample in drawn], [0.025, 0.975], axis=0)
+    first = units.drop_duplicates("unit")
+    np.testing.assert_allclose(first["total"], totals.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(first["total_low"], low, atol=1e-9)
+    np.testing.assert_allclose(first["total_high"], high, atol=1e-9)
 
 
 def test_without_a_branch_its_paths_are_gone(data: Dataset) -> None:

@@ -135,6 +135,9 @@ def test_the_table_has_the_contract_and_begins_with_the_intact_network(
     names = ["greedy", "lesion", "influence", "ratio", "branch_norm", "cosine", "random"]
     assert table.attrs["orders"] == names
     assert len(sizes) == 9
+    classes = list(np.asarray(rest.labels))
+    most = max(classes.count(label) for label in classes)
+    assert table.attrs["chance"] == most / 30
     assert (table.attrs["n"], table.attrs["n_calibration"], table.attrs["by"]) == (30, 30, "loss")
     assert table["speedup"].isna().all()
 
