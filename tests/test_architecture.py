@@ -17,7 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "network": {"errors"},
     "statistics": {"errors"},
     "models": {"errors"},
-    "training": GROUND,
+    "training": GROUND | {"models"},
     "bundled": set(),
     "checkpoint": GROUND | {"models", "datasets"},
     "datasets": GROUND,

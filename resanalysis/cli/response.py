@@ -47,8 +47,8 @@ def response(
     follows. Writes response.csv, .pdf and .png: the layers in order, and sorted by size, a line for each
     model (He et al. 2015, Figure 7); with --published also response_distance.csv.
     """
-    from resanalysis import figures
     from resanalysis.experiments import experiment_named
+    from resanalysis.figures.response import response as response_figure
     from resanalysis.run.folder import Run
     from resanalysis.run.measured import Analysis
     from resanalysis.run.several import read_several
@@ -73,7 +73,7 @@ def response(
         if curves is not None:
             distance = tables["response_distance"] = response_distance(tables["response"], curves)
             tables["response"].attrs["distance"] = distance.to_dict("records")
-        draw = partial(figures.response, tables["response"], published=curves)
+        draw = partial(response_figure, tables["response"], published=curves)
         analysis.record(tables, drawing.figures("response", draw), done)
     for warning in caught:
         if issubclass(warning.category, UserWarning):

@@ -1,7 +1,7 @@
 """Tables → figures for a paper: functions of a tidy DataFrame and nothing else.
 
-``figures.STEM`` draws the table of that name: the function ``STEM`` of the file ``STEM.py`` beside this one, which
-also holds the table's ``TITLE``, ``HOW_TO_READ`` and ``headlines``.
+``figures.STEM`` draws the table of that name: the function ``STEM`` of the file ``STEM.py`` beside this one,
+which also holds the table's ``TITLE``, ``HOW_TO_READ`` and ``headlines``.
 """
 
 from importlib import import_module
