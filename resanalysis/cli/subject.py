@@ -37,7 +37,7 @@ def subject_of(
         limit=source.limit,
         input_shape=None if input_shape is None else shape(input_shape),
         device=source.device,
-        precision=source.arithmetic.value,
+        arithmetic=source.arithmetic.value,
         seed=output.seed,
     )
     view = subject.view()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from resanalysis.network import Inputs, Piece, ResidualNetwork
+from resanalysis.measures.cost import unit_operations
+from resanalysis.network import Inputs, ResidualNetwork
 
 
 def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataFrame:
@@ -27,7 +27,7 @@ def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataF
         matrix products and convolutions of the whole unit for one example, a multiply-add counting as two;
         empty where they cannot be counted without an example).
     """
-    flops = _flops(network, example)
+    flops = unit_operations(network, example)
     frame = pd.DataFrame(
         {
             "unit": unit.index,
@@ -64,34 +64,3 @@ def _operations(piece: nn.Module) -> str:
         if node.op == "call_function"
     ]
     return " ".join(names) or "none"
-
-
-def _flops(network: ResidualNetwork, example: Inputs | None) -> list[int | None]:
-    """Operations of each unit for one example."""
-    counts: list[int | None] = []
-    with torch.no_grad():
-        stream, side = (None, ()) if example is None else network.enter(example)
-        for unit in network.units:
-            if stream is None:
-                counts.append(_of_zeros(network, unit.index))
-                continue
-            stream = network.cross(unit.index, stream, side)
-            with FlopCounterMode(display=False) as counter:
-                after = unit(stream, side)
-            counts.append(round(counter.get_total_flops() / len(stream)))
-            stream = after
-    return counts
-
-
-def _of_zeros(network: ResidualNetwork, index: int) -> int | None:
-    """Operations on a stream of zeros; ``None`` for units that need more than the stream."""
-    unit = network.units[index]
-    if any(isinstance(piece, Piece) and piece.reads for piece in unit.modules().values()):
-        return None
-    images = network.batch_size or 1
-    weight = next((p for part in network.parts().values() for p in part.parameters()), None)
-    dtype = torch.float32 if weight is None else weight.dtype
-    stream = torch.zeros(images, *unit.in_shape, dtype=dtype, device=network.device)
-    with FlopCounterMode(display=False) as counter:
-        unit(stream)
-    return round(counter.get_total_flops() / images)

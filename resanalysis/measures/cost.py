@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from resanalysis.network import Inputs, ResidualNetwork, Side
+from resanalysis.network import Inputs, Piece, ResidualNetwork, ResidualUnit, Side
 from resanalysis.progress import progress_bar
-from resanalysis.routes.evaluator import BlockStore
+from resanalysis.routes.batches import Block, BlockStore, kept
 from resanalysis.routes.shortening import shortened
 from resanalysis.statistics.intervals import Interval, bootstrap_quantile
 
 FEWEST_PAIRS, MOST_PAIRS = 5, 40
 Counts = NDArray[np.int64]
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,34 +48,60 @@ class Costs:
 
 
 def unit_costs(network: ResidualNetwork, inputs: Inputs) -> Costs:
-    """Count parameters and floating-point operations, as ``inspect`` does: a multiply-add is two."""
+    """Count parameters and floating-point operations of one example: a multiply-add is two."""
     parameters = np.zeros((2, len(network)), dtype=np.int64)
     flops = np.zeros((2, len(network)), dtype=np.int64)
-    elsewhere = 0
-    with torch.no_grad():
-        (h, side), count = _counted(lambda: network.enter(inputs))
-        elsewhere, rows = count, len(h)
-        taken: Side = ()
-        for unit in network.units:
-            taken = network.tapped(unit.index, h, taken)
-            h, count = _counted(lambda h=h, i=unit.index: network.cross(i, h, side))
-            elsewhere += count
-            stays: Sequence[nn.Module] = (unit.skip, unit.join)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+
+        def counted(
+            run: Callable[[Tensor, Side], Tensor], h: Tensor, side: Side
+        ) -> tuple[Any, int]:
+            before = counter.get_total_flops()
+            return run(h, side), counter.get_total_flops() - before
+
+        def step(unit: ResidualUnit, h: Tensor, side: Side) -> Tensor:
+            after, flops[0, unit.index] = counted(unit, h, side)
             if unit.deletable:
-                _, count = _counted(lambda h=h, u=unit: u.without_branch(h, side))
-                flops[1, unit.index] = count
-            h, flops[0, unit.index] = _counted(lambda h=h, u=unit: u(h, side))
-            if unit.skip_kind in ("gate", "none"):
-                stays = (unit.join,) if unit.skip_kind == "gate" else ()
-            parameters[:, unit.index] = unit.parameters, _parameters(stays)
-        elsewhere += _counted(lambda: network.leave(h, (*side, *taken)))[1]
-    return Costs(parameters, flops // rows, elsewhere // rows)
+                flops[1, unit.index] = counted(unit.without_branch, h, side)[1]
+            return after
+
+        h, side = network.walk(*network.enter(inputs), step)
+        network.leave(h, side)
+    for unit in network.units:
+        parameters[:, unit.index] = unit.parameters, _parameters(_left_of(unit))
+    elsewhere = counter.get_total_flops() - int(flops.sum())
+    return Costs(parameters, flops // len(h), elsewhere // len(h))
 
 
-def _counted(run: Callable[[], _Result]) -> tuple[_Result, int]:
-    with FlopCounterMode(display=False) as counter:
-        result = run()
-    return result, int(counter.get_total_flops())
+def unit_operations(network: ResidualNetwork, example: Inputs | None = None) -> list[int | None]:
+    """Floating-point operations of each unit for one example; ``None`` where they cannot be counted.
+
+    Parameters
+    ----------
+    example : left out, each unit runs on a stream of zeros, which one that reads side inputs cannot.
+    """
+    if example is not None:
+        return [int(count) for count in unit_costs(network, example).flops[0]]
+    return [_of_zeros(network, unit) for unit in network.units]
+
+
+def _of_zeros(network: ResidualNetwork, unit: ResidualUnit) -> int | None:
+    if any(isinstance(piece, Piece) and piece.reads for piece in unit.modules().values()):
+        return None
+    rows = network.batch_size or 1
+    stream = torch.zeros(rows, *unit.in_shape, dtype=network.float_type, device=network.device)
+    alone = replace(
+        network, stem=nn.Identity(), units=(replace(unit, index=0),), head=nn.Identity(),
+        bridges=(None,), taps=(),
+    )  # fmt: skip
+    return int(unit_costs(alone, stream).flops[0, 0])
+
+
+def _left_of(unit: ResidualUnit) -> Sequence[nn.Module]:
+    """The parts that stay of a unit without its branch."""
+    if unit.skip_kind == "none":
+        return ()
+    return (unit.join,) if unit.skip_kind == "gate" else (unit.skip, unit.join)
 
 
 def _parameters(parts: Iterable[nn.Module]) -> int:
@@ -106,18 +132,24 @@ def speed_ups(
     """
     result: list[Interval] = []
     intact = shortened(network, ())
+    share = seconds / max(1, len(removals))
     with progress_bar("timing", len(removals), show=show_progress) as advance:
         for gone in removals:
             key = f"time-{'.'.join(str(unit) for unit in gone)}"
-            block = None if store is None else store.get(key)
-            if block is None:
-                short = shortened(network, gone)
-                block = {"ratios": _ratios(intact, short, inputs, seconds / len(removals))}
-                if store is not None:
-                    store.put(key, block)
+            block = kept(store, key, partial(_timed, network, gone, intact, inputs, share))
             result.append(bootstrap_quantile(block["ratios"], 0.5, seed=seed))
             advance(1)
     return result
+
+
+def _timed(
+    network: ResidualNetwork,
+    gone: tuple[int, ...],
+    intact: nn.Module,
+    inputs: Inputs,
+    seconds: float,
+) -> Block:
+    return {"ratios": _ratios(intact, shortened(network, gone), inputs, seconds)}
 
 
 def _ratios(

@@ -15,8 +15,7 @@ if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
 
     from resanalysis.checkpoint import ModelInfo
     from resanalysis.datasets import Dataset
-    from resanalysis.network import Inputs, ResidualNetwork
-    from resanalysis.routes.arithmetic import Precision
+    from resanalysis.network import Arithmetic, Inputs, ResidualNetwork
 
 EXAMPLE_IMAGES = 8
 
@@ -77,7 +76,7 @@ class Subject:
         return {
             "model": self.model,
             **({} if self.submodule is None else {"submodule": self.submodule}),
-            "precision": self.network.precision,
+            "arithmetic": self.network.arithmetic,
             "units": len(units),
             "stages": len({unit.stage for unit in units}),
             "transitions": [unit.index for unit in units if unit.transition],
@@ -101,7 +100,7 @@ def load_subject(
     limit: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     device: str | None = None,
-    precision: Precision = "float32",
+    arithmetic: Arithmetic = "float32",
     seed: int = 0,
 ) -> Subject:
     """Load a model and its data and unravel the model on the data's first examples.
@@ -134,7 +133,7 @@ def load_subject(
     if data is not None and data.labels is not None:
         _check_labels(network, data, example, f"{model} on {source}")
     return Subject(
-        network=replace(network, precision=precision),
+        network=replace(network, arithmetic=arithmetic),
         module=loaded,
         data=data,
         example=example,
