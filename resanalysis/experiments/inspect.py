@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
-from resanalysis.network import Inputs, Piece, ResidualNetwork, Side
+from resanalysis.measures.cost import part_operations
+from resanalysis.network import Inputs, ResidualNetwork
 
 
 def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataFrame:
@@ -33,7 +32,7 @@ def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataF
         counting as one, as in the tables of most papers). ``attrs["parts"]`` holds the rows of
         ``inspect_parts`` that are no units.
     """
-    costs = _costs(network, example)
+    costs = part_operations(network, example)
     frame = pd.DataFrame(
         {
             "unit": unit.index,
@@ -76,7 +75,7 @@ def inspect_parts(network: ResidualNetwork, example: Inputs | None = None) -> pd
         unit), ``parameters``, ``flops`` and ``macs`` as in ``inspect``. Weights that two parts share (tied
         embeddings) are counted in both.
     """
-    frame = _whole_or_empty(pd.DataFrame(_parts(network, _costs(network, example))))
+    frame = _whole_or_empty(pd.DataFrame(_parts(network, part_operations(network, example))))
     frame.attrs = {"model": network.name, "units": len(network)}
     return frame
 
@@ -141,59 +140,3 @@ def _operations(piece: nn.Module) -> str:
         if node.op == "call_function"
     ]
     return " ".join(names) or "none"
-
-
-@torch.no_grad()
-def _costs(network: ResidualNetwork, example: Inputs | None) -> dict[str, int | None]:
-    """Operations of each part for one example, by its name; ``None`` where it needs more than zeros."""
-    if example is None:
-        return _costs_of_zeros(network)
-    (h, side), operations = _counted(lambda: network.enter(example))
-    found: dict[str, int] = {"stem": operations}
-    examples = len(h)
-    taken: Side = ()
-    for unit in network.units:
-        taken = network.tapped(unit.index, h, taken)
-        if network.bridges[unit.index] is not None:
-            h, found[f"bridge{unit.index}"] = _counted(
-                lambda h=h, at=unit.index: network.cross(at, h, side)
-            )
-        h, found[f"unit{unit.index}"] = _counted(lambda h=h, unit=unit: unit(h, side))
-    found["head"] = _counted(lambda: network.leave(h, (*side, *taken)))[1]
-    return {part: round(operations / examples) for part, operations in found.items()}
-
-
-def _costs_of_zeros(network: ResidualNetwork) -> dict[str, int | None]:
-    """The same on a stream of zeros, whose shape every unit knows; the stem's input is not known."""
-    found: dict[str, int | None] = {"stem": None}
-    shape: tuple[int, ...] | None = None  # before the first unit a bridge may have changed it
-    for unit, bridge in zip(network.units, network.bridges, strict=True):
-        if bridge is not None:
-            found[f"bridge{unit.index}"] = _of_zeros(network, [bridge], bridge, shape)
-        pieces = unit.modules().values()
-        found[f"unit{unit.index}"] = _of_zeros(network, pieces, unit, unit.in_shape)
-        shape = unit.out_shape
-    head = network.head
-    found["head"] = None if network.taps else _of_zeros(network, [head], head, shape)
-    return found
-
-
-def _of_zeros(
-    network: ResidualNetwork,
-    pieces: Iterable[nn.Module],
-    run: Callable[[Tensor], Any],
-    shape: tuple[int, ...] | None,
-) -> int | None:
-    """Operations on a stream of zeros; ``None`` for parts that need more than the stream."""
-    if shape is None or any(isinstance(piece, Piece) and piece.reads for piece in pieces):
-        return None
-    examples = network.batch_size or 1
-    stream = torch.zeros(examples, *shape, dtype=network.float_type, device=network.device)
-    return round(_counted(lambda: run(stream))[1] / examples)
-
-
-def _counted(run: Callable[[], Any]) -> tuple[Any, int]:
-    """What a part returns, and the operations of its matrix products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
-        result = run()
-    return result, int(counter.get_total_flops())

@@ -317,7 +317,7 @@ def test_resuming_computes_nothing_again(
         raise AssertionError("computed again")
 
     # By sys.modules: as attributes of their packages, these names are the functions.
-    monkeypatch.setattr(sys.modules["resanalysis.routes.evaluator"], "_enter", refuse)
+    monkeypatch.setattr(sys.modules["resanalysis.routes.evaluator"], "entered", refuse)
     monkeypatch.setattr(sys.modules["resanalysis.measures.cost"], "_ratios", refuse)
     monkeypatch.setattr(sys.modules["resanalysis.experiments.stream_images"], "_block", refuse)
     resumed = ra.prune(network, data, store=again, **how)
