@@ -29,13 +29,12 @@ from resanalysis.path_gradients import (
 )
 from resanalysis.path_gradients.over_images import Arrays, OverImages, chosen_size, stream_bytes
 from resanalysis.routes.evaluator import BlockStore, free_memory
+from resanalysis.statistics.bootstrap import Band, mean_band
 from resanalysis.statistics.path_length import central_interval, path_counts
 from resanalysis.statistics.path_norms import (
-    Band,
     Floats,
     decay_factor,
     in_words,
-    mean_band,
     mean_length,
     relative_error,
     root_of_count,

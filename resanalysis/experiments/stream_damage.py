@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from resanalysis.errors import ResanalysisError
-from resanalysis.statistics.intervals import rank_correlation
+from resanalysis.statistics.correlation import rank_correlation
 
 Damage = Literal["error", "loss"]
 Method = Literal["kendall", "spearman"]

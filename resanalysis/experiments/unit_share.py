@@ -14,7 +14,7 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import At, Tape, freeze, residual_units, unit_shares
 from resanalysis.path_gradients.over_images import Arrays, OverImages, chosen_size
 from resanalysis.routes.evaluator import BlockStore
-from resanalysis.statistics.path_norms import mean_band
+from resanalysis.statistics.bootstrap import mean_band
 
 
 def unit_share(

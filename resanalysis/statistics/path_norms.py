@@ -5,38 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from resanalysis.statistics.intervals import Interval
+from resanalysis.statistics.bootstrap import Interval
 
 Floats = NDArray[np.float64]
-
-RESAMPLES = 1000
-
-
-class Band(NamedTuple):
-    """A curve over lengths with the ends of its interval, each (K,)."""
-
-    mean: Floats
-    low: Floats
-    high: Floats
-
-
-def mean_band(values: Floats, *, seed: int, level: float = 0.95) -> Band:
-    """Means (K,) over the second axis of (K, M) with their percentile bootstrap intervals.
-
-    The same resamples serve every row, so that curves can be compared.
-    """
-    generator = np.random.default_rng(seed)
-    count = values.shape[1]
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-    means = values @ weights.T
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2], axis=1)
-    return Band(values.mean(axis=1), low, high)
 
 
 def relative_error(values: Floats) -> float:

@@ -23,10 +23,10 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import freeze, length_sums, path_norms, record
 from resanalysis.path_gradients.over_images import OverImages, images_at_once, stream_bytes
 from resanalysis.run.store import PartialStore
+from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.path_norms import (
     decay_factor,
     in_words,
-    mean_band,
     mean_length,
     relative_error,
     root_of_count,
