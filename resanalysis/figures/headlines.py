@@ -295,7 +295,7 @@ def _stream(frame: pd.DataFrame) -> Headlines:
 
 def _rearrange(frame: pd.DataFrame) -> Headlines:
     kind, score = frame["kind"].to_numpy(), _column(frame, "score")
-    touched = _column(frame, "touched").astype(int)
+    touched = _column(frame, "size" if "size" in frame else "touched").astype(int)
     error, chance = (float(frame[name].iloc[0]) for name in ("intact_error", "chance"))
     rows: Headlines = [] if np.isnan(error) else [("intact error", _percent(error))]
     rows.append(("answers that are right by chance", _percent(chance)))
@@ -314,7 +314,7 @@ def _rearrange(frame: pd.DataFrame) -> Headlines:
             else:
                 row = frame.loc[(kind == name) & (touched == half)].iloc[0]
                 value += f"  (95 %: {row['score_low']:.3f} to {row['score_high']:.3f})"
-            rows.append((f"score, {name}, {half} units touched", value))
+            rows.append((f"score, {name}, {half} units in the middle", value))
     swaps = frame.loc[kind == "swap"]
     if len(swaps):
         worst = swaps.iloc[int(np.argmin(swaps["score"].to_numpy()))]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,7 +24,8 @@ def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     entries: dict[str, Any] = {}
     for ax in axes:
         handles, names = ax.get_legend_handles_labels()
-        entries |= dict(zip(names, handles, strict=True))
+        for name, handle in zip(names, handles, strict=True):
+            entries.setdefault(name, handle)
         legend = ax.get_legend()
         if legend is not None:
             legend.remove()
@@ -40,8 +42,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
 def _columns(letters: list[int], width: float) -> int:
     """The most columns that fit; entries run down them, each as wide as its longest."""
     for columns in range(len(letters), 1, -1):
-        rows = -(-len(letters) // columns)
-        longest = [max(letters[at : at + rows]) for at in range(0, len(letters), rows)]
+        longest = [max(part) for part in np.array_split(letters, columns)]
         if sum(_SIGN + _LETTER * one for one in longest) <= width:
             return columns
     return 1

@@ -58,7 +58,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
         ax.set_xlabel("Unit deleted (shading: stages)")
         name = metric_label(metric)
         ax.set_ylabel(f"Change of {name[0].lower()}{name[1:]}" if column == paired else name)
-        ax.set_xlim(-0.7, frame["unit"].max() + 0.7)
+        ax.set_xlim(-0.7, float(frame["unit"].to_numpy().max()) + 0.7)
         whole_numbers(ax.xaxis)
         if metric == "perplexity":  # one unit of a language model can cost a thousandfold
             ax.set_yscale("log")

@@ -13,7 +13,6 @@ from resanalysis.figures.style import (
     BLUE,
     FULL,
     INTACT,
-    ORANGE,
     RC,
     legend_above,
     measured,
@@ -38,10 +37,9 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     if ax is None:
         ax = new_figure()[1][0]
     metric = measured(frame, metric)
-    colour = BLUE if _eligible(frame) else ORANGE
     with mpl.rc_context(RC):
-        _bands(ax, frame, metric, colour)
-        _mean(ax, frame, metric, colour)
+        _bands(ax, frame, metric)
+        _mean(ax, frame, metric)
         intact = f"intact_{metric}"
         if intact in frame:
             ax.axhline(float(frame[intact].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
@@ -61,20 +59,21 @@ def _eligible(frame: pd.DataFrame) -> bool:
     return "transitions_eligible" not in frame or bool(frame["transitions_eligible"].iloc[0])
 
 
-def _bands(ax: Axes, frame: pd.DataFrame, metric: str, colour: str) -> None:
+def _bands(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
     """Quantiles of the draws by k; a single k is drawn with some width, to be seen at all."""
-    spread = frame.groupby("removed")[metric].quantile([0.05, 0.25, 0.5, 0.75, 0.95]).unstack()
-    at = spread.index.to_numpy(float)
-    values = spread.to_numpy(float).T
+    removed, draws = frame["removed"].to_numpy(float), frame[metric].to_numpy(float)
+    at = np.unique(removed)
+    quantiles = [0.05, 0.25, 0.5, 0.75, 0.95]
+    values = np.array([np.quantile(draws[removed == k], quantiles) for k in at]).T
     if len(at) == 1:
         at, values = np.array([at[0] - 0.3, at[0] + 0.3]), np.repeat(values, 2, axis=1)
     for low, high, alpha, label in ((0, 4, 0.15, "90 % of draws"), (1, 3, 0.3, "middle half")):
-        ax.fill_between(at, values[low], values[high], color=colour, alpha=alpha, linewidth=0,
+        ax.fill_between(at, values[low], values[high], color=BLUE, alpha=alpha, linewidth=0,
                         label=label)  # fmt: skip
-    ax.plot(at, values[2], color=colour, linewidth=1.0, label="median")
+    ax.plot(at, values[2], color=BLUE, linewidth=1.0, label="median")
 
 
-def _mean(ax: Axes, frame: pd.DataFrame, metric: str, colour: str) -> None:
+def _mean(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
     """The mean and its interval, which is over draws and examples."""
     name = f"mean_{metric}"
     if name not in frame:
@@ -83,15 +82,15 @@ def _mean(ax: Axes, frame: pd.DataFrame, metric: str, colour: str) -> None:
     mean, low, high = rows.to_numpy(float).T
     bars = np.maximum(0, np.stack([mean - low, high - mean]))
     ax.errorbar(rows.index, mean, yerr=bars, color=INTACT, fmt="o", markersize=2.2, elinewidth=0.8,
-                markerfacecolor=colour, markeredgewidth=0.5,
-                label="mean, 95 % over draws and examples")  # fmt: skip
+                markerfacecolor=BLUE, markeredgewidth=0.5,
+                label="mean, 95 % over draws × examples")  # fmt: skip
 
 
 def _chance(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
     if metric != "error" or "chance_error" not in frame:
         return
     chance = float(frame["chance_error"].iloc[0])
-    if frame["error"].max() >= _NEAR_CHANCE * chance:
+    if frame["error"].to_numpy(float).max() >= _NEAR_CHANCE * chance:
         ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
 
 
@@ -100,13 +99,15 @@ def lesion_many(frame: pd.DataFrame, *, metric: str | None = None, width: float 
     parts = [frame]
     if "transitions_eligible" in frame:
         flags = frame["transitions_eligible"].astype(bool)
-        parts = [frame.loc[flags == flag] for flag in (True, False) if (flags == flag).any()]
+        parts = [frame.loc[flags == flag] for flag in (True, False) if flag in set(flags)]
     figure, axes = new_figure(width, 2.4, panels=len(parts))
     name = measured(frame, metric)
     for letter, part, ax in zip("ab", parts, axes, strict=False):
         draw(part, ax, metric=name)
         if len(parts) > 1:
-            panel_letter(ax, f"{letter}  transitions {'may go' if _eligible(part) else 'stay'}")
+            with mpl.rc_context(RC):
+                panel_letter(ax, letter)
+                ax.set_title(f"transitions {'may go' if _eligible(part) else 'stay'}", pad=4)
     _one_scale(axes)
     shared_legend(figure, axes)
     return figure

@@ -40,10 +40,10 @@ _ROOM = 0.3
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The normalised score against the number of units touched, one line a kind.
+    """The normalised score against the number of units in the middle, one line a kind.
 
-    Needs ``kind``, ``touched``, ``score``, ``score_low`` and ``score_high``. Bars are the intervals over
-    examples; of ``shuffle`` the line is the mean of its orders and the band their range. Intact is 1,
+    Needs ``kind``, ``size`` (or ``touched``), ``score``, ``score_low`` and ``score_high``. Bars are the
+    intervals over examples; of ``shuffle`` the line is the mean of its orders and the band their range. Intact is 1,
     chance is 0. Conclude from lines that stay high that the middle units share one representation; from
     ``shuffle`` above ``skip`` that they matter more than their order; from a ``repeat`` that falls to
     chance that they do not all do the same.
@@ -52,18 +52,21 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax = new_figure()[1][0]
     there = set(frame["kind"])
     kinds = [kind for kind in _LOOKS if kind in there]
+    by = (
+        "size" if "size" in frame else "touched"
+    )  # orders of one middle move more or fewer of its units
     with mpl.rc_context(RC):
         _levels(ax, frame.loc[frame["kind"] != "swap"])
         for place, kind in enumerate(kinds):
             rows = frame.loc[frame["kind"] == kind]
-            sizes = np.unique(rows["touched"].to_numpy(int))
+            sizes = np.unique(rows[by].to_numpy(int))
             colour, marker, dashes = _LOOKS[kind]
             look: dict[str, Any] = {
                 "color": colour, "marker": marker, "linestyle": dashes, "markersize": 3.2,
                 "markeredgewidth": 0.0,
             }  # fmt: skip
             if kind == "shuffle":
-                orders = [rows.loc[rows["touched"] == size, "score"].to_numpy() for size in sizes]
+                orders = [rows.loc[rows[by] == size, "score"].to_numpy() for size in sizes]
                 low, high = [o.min() for o in orders], [o.max() for o in orders]
                 ax.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
                 most = max(len(scores) for scores in orders)
@@ -73,8 +76,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
             # Side by side, so that the bars of lines that meet can be told apart.
             step = np.diff(sizes).min() if len(sizes) > 1 else 1
             at = sizes + (place - (len(kinds) - 1) / 2) * 0.04 * step
-            _with_bars(ax, at, rows.sort_values("touched"), label=kind, **look)
-        ax.set_xlabel("Units touched")
+            _with_bars(ax, at, rows.sort_values(by), label=kind, **look)
+        ax.set_xlabel("Units in the middle" if by == "size" else "Units touched")
         ax.set_ylabel("Normalised score")
         whole_numbers(ax.xaxis)
         legend_above(ax)

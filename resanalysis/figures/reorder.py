@@ -68,7 +68,7 @@ def _by_what_moved(moved: pd.DataFrame) -> list[tuple[bool, pd.DataFrame]]:
     if "first_moved" not in moved:
         return [(False, moved)]
     flags = moved["first_moved"].astype(bool)
-    return [(flag, moved.loc[flags == flag]) for flag in (True, False) if (flags == flag).any()]
+    return [(flag, moved.loc[flags == flag]) for flag in (True, False) if flag in set(flags)]
 
 
 def _means(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str) -> None:
@@ -83,14 +83,14 @@ def _means(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str) 
     ax.errorbar(at, mean, yerr=np.maximum(0, np.stack([mean - low, high - mean])), color=colour,
                 fmt=f"{marker}-", linewidth=1.0, markersize=3.0, elinewidth=0.9,
                 markeredgecolor=INTACT, markeredgewidth=0.4,
-                label="means, 95 % over orders and examples")  # fmt: skip
+                label="mean, 95 % over orders × examples")  # fmt: skip
 
 
 def _chance(ax: Axes, moved: pd.DataFrame, metric: str) -> None:
     if metric != "error" or "chance_error" not in moved or not len(moved):
         return
     chance = float(moved["chance_error"].iloc[0])
-    if moved["error"].max() >= _NEAR_CHANCE * chance:
+    if moved["error"].to_numpy(float).max() >= _NEAR_CHANCE * chance:
         ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
 
 
@@ -114,7 +114,7 @@ def reorder(
     """
     name = measured(frame, metric)
     second = _in_place(frame) if held is None else held
-    if held is not None and held["first_moved"].any():
+    if held is not None and held["first_moved"].to_numpy(bool).any():
         raise ResanalysisError(
             "the table of held orders moves the first unit; measure it with hold=[0]"
         )
@@ -123,7 +123,9 @@ def reorder(
     for letter, part, ax in zip("ab", panels, axes, strict=False):
         draw(part, ax, metric=name)
         if len(panels) > 1:
-            panel_letter(ax, letter)
+            with mpl.rc_context(RC):
+                panel_letter(ax, letter)
+                ax.set_title("every order" if ax is axes[0] else "first unit in place", pad=4)
     axes[-1].set_xlim(axes[0].get_xlim())
     shared_legend(figure, axes)
     return figure
@@ -133,6 +135,6 @@ def _in_place(frame: pd.DataFrame) -> pd.DataFrame | None:
     """The trained order and the orders that leave the first unit, if some move it and some do not."""
     if "first_moved" not in frame:
         return None
-    moves = frame["first_moved"].astype(bool)
-    stays = ~moves & (frame["swaps"] > 0)
+    moves = frame["first_moved"].to_numpy(bool)
+    stays = ~moves & (frame["swaps"].to_numpy() > 0)
     return frame.loc[~moves] if moves.any() and stays.any() else None

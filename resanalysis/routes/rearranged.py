@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Literal, get_args
 
 import numpy as np
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
+from resanalysis.routes.orders import count_orders, every_order
 from resanalysis.routes.route import (
     Route,
     interchangeable,
@@ -36,7 +37,8 @@ class Rearrangement:
     Attributes
     ----------
     kind : one of ``KINDS``.
-    units : the units it touches.
+    units : the units it touches: those that are deleted, run in parallel, or do not run at their place.
+    size : units of the middle, moved or not; 2 of a swap.
     route : how the network is run.
     draw : the number of a random order, 0 for what is not random.
     order : the unit at each position, where every position runs one.
@@ -45,6 +47,7 @@ class Rearrangement:
     kind: Kind
     units: tuple[int, ...]
     route: Route
+    size: int
     draw: int = 0
     order: tuple[int, ...] | None = None
 
@@ -103,39 +106,66 @@ def rearrangements(
 ) -> Iterator[Rearrangement]:
     """Every kind at every middle in ``spans``; swaps at every pair of neighbours in ``runs``.
 
-    A random order sorts units by keys that its draw gave them: an order does not depend on how many
-    draws or which middles there are, and those of one draw agree wherever they overlap.
+    A random order sorts units by keys that its draw gave them, so that those of one draw agree wherever
+    middles overlap. No middle has an order twice, nor the trained one: where it has no more others than
+    ``draws``, they are all taken, and keys that give an order which an earlier draw has are drawn anew.
     """
-    n = len(network)
-    centre = {unit: run[len(run) // 2] for run in runs for unit in run}
-    keys = [np.random.default_rng([seed, draw]).random(n) for draw in range(draws)]
     for kind in kinds:
         if kind == "swap":
             for pair in (pair for run in runs for pair in pairwise(run)):
-                order = swapped_order(n, [pair])
-                yield Rearrangement(kind, pair, reordered(network, order), order=order)
+                order = swapped_order(len(network), [pair])
+                yield Rearrangement(kind, pair, reordered(network, order), 2, order=order)
             continue
         for span in spans:
-            units = tuple(unit for part in span for unit in part)
-            orders: list[tuple[int, ...]] = []
-            match kind:
-                case "skip":
-                    yield Rearrangement(kind, units, without(network, units))
-                case "parallel":
-                    yield Rearrangement(kind, units, parallel(network, span))
-                case "looped":
-                    yield Rearrangement(kind, units, parallel(network, span, loops=loops))
-                case "reverse":
-                    orders = [_filled(n, span, [part[::-1] for part in span])]
-                case "repeat":
-                    orders = [_filled(n, span, [[centre[part[0]]] * len(part) for part in span])]
-                case "shuffle":
-                    orders = [
-                        _filled(n, span, [sorted(part, key=lambda u, k=key: k[u]) for part in span])
-                        for key in keys
-                    ]
-            for draw, order in enumerate(orders):
-                yield Rearrangement(kind, units, placed(network, order), draw, order)
+            yield from _of_middle(network, kind, span, runs, draws=draws, loops=loops, seed=seed)
+
+
+def _of_middle(
+    network: ResidualNetwork,
+    kind: Kind,
+    span: Runs,
+    runs: Runs,
+    *,
+    draws: int,
+    loops: int,
+    seed: int,
+) -> Iterator[Rearrangement]:
+    """One kind at one middle: one network, or one for each random order."""
+    n = len(network)
+    units = tuple(unit for part in span for unit in part)
+    orders: list[tuple[int, ...]] = []
+    match kind:
+        case "skip":
+            yield Rearrangement(kind, units, without(network, units), len(units))
+        case "parallel" | "looped":
+            times = loops if kind == "looped" else 1
+            yield Rearrangement(kind, units, parallel(network, span, loops=times), len(units))
+        case "reverse":
+            orders = [_filled(n, span, [part[::-1] for part in span])]
+        case "repeat":
+            centre = {unit: run[len(run) // 2] for run in runs for unit in run}
+            orders = [_filled(n, span, [[centre[part[0]]] * len(part) for part in span])]
+        case _:
+            orders = _shuffles(n, span, draws, seed)
+    for draw, order in enumerate(orders):
+        moved = tuple(position for position in units if order[position] != position)
+        yield Rearrangement(kind, moved, placed(network, order), len(units), draw, order)
+
+
+def _shuffles(n: int, span: Runs, draws: int, seed: int) -> list[tuple[int, ...]]:
+    """Distinct random orders of a middle, or all it has."""
+    if count_orders(span) <= draws:
+        return [order.units for order in every_order(n, span)]
+    found: list[tuple[int, ...]] = [tuple(range(n))]
+    for draw in range(draws):
+        order = found[0]
+        for attempt in count():
+            keys = np.random.default_rng([seed, draw, attempt]).random(n)
+            order = _filled(n, span, [sorted(part, key=keys.__getitem__) for part in span])
+            if order not in found:
+                break
+        found.append(order)
+    return found[1:]
 
 
 def _filled(units: int, spans: Runs, contents: Sequence[Sequence[int]]) -> tuple[int, ...]:
