@@ -33,11 +33,12 @@ def stream(
     Writes stream.csv, .pdf and .png: norms of branch and skip, their ratio and angle, influence,
     angle with the gradient, early exit, gates and scales; stream_spans.csv: how far spans of units
     turn the stream; and, from a lesion of each unit (stream_lesion.csv), stream_damage.csv: the rank
-    correlation of each measure with the damage.
+    correlation of each measure with the damage. From 100 examples on, the damage is measured on one half
+    of them and the measures compared with it on the other.
     """
     from resanalysis import figures
     from resanalysis.experiments.lesion import lesion
-    from resanalysis.experiments.stream_page import stream_page
+    from resanalysis.experiments.stream_page import halves, stream_page
     from resanalysis.run.folder import Run
     from resanalysis.run.measured import measure
 
@@ -49,11 +50,13 @@ def stream(
         how |= running(subject, source, output)
 
         def experiment(store: Any) -> pd.DataFrame:
+            others = None
             if damage:
-                beside["stream_lesion"] = lesion(network, examples, store=store, **how)
+                seen, others = halves(examples, output.seed)
+                beside["stream_lesion"] = lesion(network, seen, store=store, **how)
             page = stream_page(
-                network, examples, lesion=beside.get("stream_lesion"), per_image=per_image,
-                store=store, **how,
+                network, examples, lesion=beside.get("stream_lesion"), others=others,
+                per_image=per_image, store=store, **how,
             )  # fmt: skip
             beside.update(page)
             return beside.pop("stream")

@@ -69,11 +69,11 @@ def rearrange(
     -------
     DataFrame : the intact network, then a row for each altered one: ``kind``, ``touched`` (number of
         units that move, are deleted or run in parallel), ``draw``, ``units`` (those, separated by
-        spaces), ``order`` (the unit at each position; empty where several or none run there), ``score`` = (measured − chance) / (intact −
-        chance) with chance the share of the most common right answer, its paired bootstrap interval over
-        examples ``score_low``, ``score_high``, ``error``, ``loss``, ``agreement``, ``kl``, and in every
-        row the intact network's ``intact_error`` and the ``chance``; last ``size``,
-        the units of the middle, whether they moved or not.
+        spaces), ``order`` (the unit at each position; empty where several or none run there), ``score`` =
+        (measured − chance) / (intact − chance) with chance the share of the most common right answer, its
+        paired bootstrap interval over examples ``score_low``, ``score_high``, ``error``, ``loss``,
+        ``agreement``, ``kl``, in every row the intact network's ``intact_error`` and the ``chance``;
+        last ``size``, the units of the middle, whether they moved or not.
 
     Raises
     ------

@@ -7,11 +7,22 @@ from typing import Any
 import pandas as pd
 
 from resanalysis.datasets import Dataset
+from resanalysis.datasets.halves import two_parts
 from resanalysis.experiments.stream import stream
 from resanalysis.experiments.stream_damage import stream_damage
 from resanalysis.experiments.stream_images import stream_images
 from resanalysis.experiments.stream_spans import equal_runs, stream_spans
 from resanalysis.network import ResidualNetwork
+
+# With fewer examples than this, halves are too small for a damage or a measure to be told from noise.
+FEWEST_TO_HALVE = 100
+
+
+def halves(data: Dataset, seed: int = 0) -> tuple[Dataset, Dataset | None]:
+    """Examples for the damage, and others for the measures that are to tell it; few examples serve both."""
+    if len(data) < FEWEST_TO_HALVE:
+        return data, None
+    return two_parts(data, len(data) // 2, seed)
 
 
 def stream_page(
@@ -19,6 +30,7 @@ def stream_page(
     data: Dataset,
     *,
     lesion: pd.DataFrame | None = None,
+    others: Dataset | None = None,
     per_image: bool = False,
     seed: int = 0,
     **running: Any,
@@ -28,6 +40,8 @@ def stream_page(
     Parameters
     ----------
     lesion : the table of ``lesion`` on the same network; without it there is no ``stream_damage``.
+    others : examples that ``lesion`` has not seen: the measures are correlated with the damage as they are
+        on these. As they are on ``data`` if left out.
     per_image : also ``stream_images``, a row per example and unit.
     running : ``batch_size``, ``device``, ``store`` and ``show_progress``.
 
@@ -42,7 +56,12 @@ def stream_page(
     if any(True for _ in equal_runs(network)):
         tables["stream_spans"] = stream_spans(network, data, seed=seed, **running)
     if lesion is not None:
-        damage = tables["stream_damage"] = stream_damage(tables["stream"], lesion, seed=seed)
+        apart = tables["stream"]
+        if others is not None:
+            # Not from the store: blocks there are named by place in ``data``, and would be taken for these.
+            unstored: dict[str, Any] = {**running, "store": None}
+            apart = stream(network, others, seed=seed, **unstored)
+        damage = tables["stream_damage"] = stream_damage(apart, lesion, seed=seed)
         over_all = damage.loc[damage["transitions"].astype(bool)]
         tables["stream"].attrs["predicts"] = over_all.drop(columns="transitions").to_dict("records")
     return tables

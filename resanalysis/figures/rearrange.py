@@ -43,8 +43,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The normalised score against the number of units in the middle, one line a kind.
 
     Needs ``kind``, ``size`` (or ``touched``), ``score``, ``score_low`` and ``score_high``. Bars are the
-    intervals over examples; of ``shuffle`` the line is the mean of its orders and the band their range. Intact is 1,
-    chance is 0. Conclude from lines that stay high that the middle units share one representation; from
+    intervals over examples; of ``shuffle`` the line is the mean of its orders and the band their range.
+    Intact is 1, chance is 0. Conclude from lines that stay high that the middle units share one representation; from
     ``shuffle`` above ``skip`` that they matter more than their order; from a ``repeat`` that falls to
     chance that they do not all do the same.
     """

@@ -12,7 +12,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.statistics.bootstrap import RESAMPLES, Floats, Interval, bootstrap
 
 Method = Literal["kendall", "spearman"]
-PERMUTATIONS = 9999
+PERMUTATIONS = 1999
 
 
 def rank_correlation(

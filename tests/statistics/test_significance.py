@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -33,6 +33,7 @@ def holm_by_hand(values: list[float]) -> list[float]:
     return adjusted
 
 
+@settings(max_examples=20, deadline=None)  # statsmodels collects garbage in every call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_equals_the_step_down_loop(values: list[float]) -> None:
     assert holm(values).tolist() == pytest.approx(holm_by_hand(values))
