@@ -44,9 +44,9 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     Needs ``kind``, ``size`` (or ``touched``), ``score``, ``score_low`` and ``score_high``. Bars are the
     intervals over examples; of ``shuffle`` the line is the mean of its orders and the band their range.
-    Intact is 1, chance is 0. Conclude from lines that stay high that the middle units share one representation; from
-    ``shuffle`` above ``skip`` that they matter more than their order; from a ``repeat`` that falls to
-    chance that they do not all do the same.
+    Intact is 1, chance is 0. Conclude from lines that stay high that the middle units share one
+    representation; from ``shuffle`` above ``skip`` that they matter more than their order; from a
+    ``repeat`` that falls to chance that they do not all do the same.
     """
     if ax is None:
         ax = new_figure()[1][0]

@@ -65,12 +65,12 @@ def crossed_means(
     examples = blocks[0].shape[1]
     drawn = np.empty((resamples, len(blocks)))
     over_draws = [
-        resampled(len(block), resamples=resamples, seed=[seed, 1 + number])
+        resampled(len(block), resamples=resamples, seed=[seed, 2 + number])
         for number, block in enumerate(blocks)
     ]
     done = 0
     # Examples outermost: their weights are the large ones, and are made once for all blocks.
-    for weights in resampled(examples, resamples=resamples, seed=[seed, 0]):
+    for weights in resampled(examples, resamples=resamples, seed=[seed, 1]):
         rows = slice(done, done + len(weights))
         done += len(weights)
         for number, block in enumerate(blocks):

@@ -18,8 +18,8 @@ def table(draws: int, examples: int, seed: int, spread: float = 2.0) -> np.ndarr
 def test_it_equals_a_loop() -> None:
     block = table(6, 9, 0)
     (found,) = crossed_means([block], listed=[False], resamples=120, seed=7)
-    examples = np.random.default_rng([7, 0]).integers(0, 9, (120, 9))
-    draws = np.random.default_rng([7, 1]).integers(0, 6, (120, 6))
+    examples = np.random.default_rng([7, 1]).integers(0, 9, (120, 9))
+    draws = np.random.default_rng([7, 2]).integers(0, 6, (120, 6))
     means = [block[rows][:, columns].mean() for rows, columns in zip(draws, examples, strict=True)]
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
     assert found.mean == pytest.approx(block.mean())
@@ -35,7 +35,7 @@ def test_draws_that_are_all_there_are_do_not_vary() -> None:
     )
     assert listed.se_draws == 0
     assert listed.high - listed.low < free.high - free.low
-    chosen = np.random.default_rng([0, 0]).integers(0, 30, (300, 30))
+    chosen = np.random.default_rng([0, 1]).integers(0, 30, (300, 30))
     means = [block[:, columns].mean() for columns in chosen]
     assert (listed.low, listed.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
 
@@ -75,5 +75,5 @@ def test_both_sources_are_covered_where_draws_alone_are_not() -> None:
         both += found.low <= true <= found.high
         over_draws = mean_band(block.mean(1), resamples=400, seed=seed).row(0)
         alone += over_draws.low <= true <= over_draws.high
-    assert both / 120 > 0.9
-    assert alone / 120 < 0.85
+    assert both / 120 > 0.88
+    assert alone / 120 < 0.83
