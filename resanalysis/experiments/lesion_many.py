@@ -13,7 +13,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
-from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.route import intact, without
 from resanalysis.routes.scores import Metric
 from resanalysis.routes.subsets import Subset, nested_subsets
@@ -83,31 +83,7 @@ def lesion_many(
         show_progress=show_progress,
         description="lesion_many",
     )
-    row_of = {units: row for row, units in enumerate(names, start=1)}
-    place = [row_of[subset.units] for _, subset in chosen]
-    # Draws of the second protocol go on counting, so that a draw is one column of a pivot table.
-    first = chosen[0][0]
-    frame = pd.DataFrame(
-        {
-            "removed": [len(subset.units) for _, subset in chosen],
-            "draw": [subset.draw + draws * (eligible != first) for eligible, subset in chosen],
-            "units": [" ".join(map(str, subset.units)) for _, subset in chosen],
-            **{name: scores.mean(name)[place] for name in MEASURED},
-            "transitions_eligible": [eligible for eligible, _ in chosen],
-            **{f"intact_{name}": scores.mean(name)[0] for name in ("error", "loss")},
-        }
-    )
-    if metric is not None:
-        frame["metric"] = scores.mean("metric")[place]
-        frame["intact_metric"] = scores.mean("metric")[0]
-    groups = list(zip(frame["transitions_eligible"], frame["removed"], strict=True))
-    together = frame.groupby(["transitions_eligible", "removed"])["units"]
-    frame["distinct"] = together.transform("nunique")
-    frame["listed"] = [subset.listed for _, subset in chosen]
-    measured = MEASURED if metric is None else (*MEASURED, "metric")
-    values = {name: scores.values[name][place] for name in measured}
-    means = crossed_columns(values, groups, frame["listed"].tolist(), seed=seed)
-    frame = pd.concat([frame, means], axis=1).assign(chance_error=chance_error(data))
+    frame = _table(chosen, names, scores, draws, seed).assign(chance_error=chance_error(data))
     frame.attrs = {
         "model": network.name,
         "data": data.name,
@@ -121,6 +97,48 @@ def lesion_many(
         "subset": data.subset,
     }
     return frame
+
+
+def _table(
+    chosen: list[tuple[bool, Subset]],
+    names: list[tuple[int, ...]],
+    scores: Scores,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """A row for each draw, from scores of the intact network and then of each set of ``names``."""
+    row_of = {units: row for row, units in enumerate(names, start=1)}
+    place = [row_of[subset.units] for _, subset in chosen]
+    # Draws of the second protocol go on counting, so that a draw is one column of a pivot table.
+    first = chosen[0][0]
+    facts = [
+        (
+            len(subset.units),
+            subset.draw + draws * (eligible != first),
+            " ".join(map(str, subset.units)),
+        )
+        for eligible, subset in chosen
+    ]
+    frame = pd.DataFrame(facts, columns=["removed", "draw", "units"])
+    for name in MEASURED:
+        frame[name] = scores.mean(name)[place]
+    frame["transitions_eligible"] = [eligible for eligible, _ in chosen]
+    measured = tuple(name for name in (*MEASURED, "metric") if name in scores.values)
+    for name in ("error", "loss"):
+        frame[f"intact_{name}"] = scores.mean(name)[0]
+    if "metric" in measured:
+        frame["metric"], frame["intact_metric"] = (
+            scores.mean("metric")[place],
+            scores.mean("metric")[0],
+        )
+    groups = list(zip(frame["transitions_eligible"], frame["removed"], strict=True))
+    frame["distinct"] = frame.groupby(["transitions_eligible", "removed"])["units"].transform(
+        "nunique"
+    )
+    frame["listed"] = [subset.listed for _, subset in chosen]
+    values = {name: scores.values[name][place] for name in measured}
+    means = crossed_columns(values, groups, frame["listed"].tolist(), seed=seed)
+    return pd.concat([frame, means], axis=1)
 
 
 def _chosen(
