@@ -74,12 +74,9 @@ def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
 
 
 def _side_count(network: ResidualNetwork) -> int:
-    reads = [
-        index
-        for part in network.parts().values()
-        if isinstance(part, Piece)
-        for index in part.reads
-    ]
+    """How many of the side inputs the units read; the head reads more, when the chain is over."""
+    parts = [part for unit in network.units for part in unit.modules().values()]
+    reads = [index for part in parts if isinstance(part, Piece) for index in part.reads]
     return max(reads, default=-1) + 1
 
 
