@@ -84,22 +84,25 @@ def check_examples_apart(
     difference = _relative_difference(alone, together) if same_shape else float("inf")
     if difference <= _APART.get(alone.dtype, 1e-3):
         return
+    raise UnravelError(
+        f"{name} mixes the examples of a batch: with other examples beside it, the output for one changes "
+        f"by {difference:.2g} of the largest number, so that scores would depend on the batch size. The "
+        f"cause: {_why_mixed(model)}"
+    )
+
+
+def _why_mixed(model: nn.Module) -> str:
     norms = [
         path
         for path, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
     ]
+    if not norms:
+        return "something in it reads across the batch; analyse a part that does not with --submodule PATH"
     more = f" and {len(norms) - 3} more" if len(norms) > 3 else ""
-    why = (
+    return (
         f"batch norm without running statistics ({', '.join(norms[:3])}{more}); load the statistics, or "
         "train with track_running_stats=True"
-        if norms
-        else "something in it reads across the batch; analyse a part that does not with --submodule PATH"
-    )
-    raise UnravelError(
-        f"{name} mixes the examples of a batch: with other examples beside it, the output for one changes "
-        f"by {difference:.2g} of the largest number, so that scores would depend on the batch size. The "
-        f"cause: {why}"
     )
 
 
