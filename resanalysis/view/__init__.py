@@ -12,11 +12,11 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.network import Inputs, ResidualNetwork
 from resanalysis.view.assemble import assemble, shape_of
 from resanalysis.view.calling import require_rows
-from resanalysis.view.capture import capture
+from resanalysis.view.capture import capture, example_value
 from resanalysis.view.check import check_examples_apart, check_view, model_output
 from resanalysis.view.errors import UnravelError
 from resanalysis.view.group import grouped_by_layer
-from resanalysis.view.outputs import logits_of, require_rows_of_numbers
+from resanalysis.view.outputs import chosen_output, logits_of, require_rows_of_numbers
 from resanalysis.view.part import unravel_part
 from resanalysis.view.plain import assemble_plain
 from resanalysis.view.trunk import find_trunk
@@ -80,12 +80,13 @@ def unravel(
 def _unravel_whole(
     model: nn.Module, example: Inputs, plain: bool, output: str | None, name: str
 ) -> ResidualNetwork:
-    captured = capture(model, example, output=output)
-    require_rows_of_numbers(captured.output.meta["val"], name)
+    captured = capture(model, example)
+    end = chosen_output(captured.returned, example_value, output)
+    require_rows_of_numbers(example_value(end), name)
     if plain:
-        network = assemble_plain(captured, name)
+        network = assemble_plain(captured, end, name)
     else:
-        network = assemble(captured, find_trunk(captured.module.graph, captured.output), name)
+        network = assemble(captured, find_trunk(captured.module.graph, end), name)
     check_view(network, model, example)
 
     def analysed(inputs: Inputs) -> Tensor:
@@ -94,4 +95,4 @@ def _unravel_whole(
         return found
 
     check_examples_apart(model, analysed, example, name, captured.batch_size)
-    return replace(network, outputs=math.prod(shape_of(captured.output)))
+    return replace(network, outputs=math.prod(shape_of(end)))

@@ -22,7 +22,6 @@ from resanalysis.view.functional import (
     freeze,
     made_functional,
 )
-from resanalysis.view.outputs import chosen_output
 from resanalysis.view.rows import keep_tokens_apart
 from resanalysis.view.undisturbed import evaluation_mode
 from resanalysis.view.versions import graph_of
@@ -36,7 +35,7 @@ class Captured:
     ----------
     module : holds the weights (detached, sharing storage with the model's) and the graph.
     inputs : the placeholders that take the model's tensor inputs, in flattened order.
-    output : the node whose value is the model's output.
+    returned : what the model returns, nested as it returns it, with graph nodes for tensors.
     leaves : everything the model returns, flattened: nodes, and constants.
     in_spec, out_spec : how the model's arguments, and what it returns, are nested.
     batch_size : ``None`` where the graph takes any batch, else the only size it takes.
@@ -44,23 +43,20 @@ class Captured:
 
     module: fx.GraphModule
     inputs: tuple[fx.Node, ...]
-    output: fx.Node
+    returned: Any
     leaves: tuple[Any, ...]
     in_spec: Any
     out_spec: Any
     batch_size: int | None
 
 
-def capture(
-    model: nn.Module, example: Inputs, sizes: Any = None, output: str | None = None
-) -> Captured:
+def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
     """Capture ``model`` in eval mode with any batch size.
 
     Parameters
     ----------
     sizes : for positional arguments, nested like them: the dimensions of each tensor that change with
         the batch; dimension 0 of every tensor if left out.
-    output : name of the output to analyse; the rule of ``outputs`` decides if left out.
 
     Raises
     ------
@@ -88,7 +84,7 @@ def capture(
     return Captured(
         module=module,
         inputs=tuple(node for node in module.graph.nodes if node.op == "placeholder"),
-        output=chosen_output(nested, _value, output),
+        returned=nested,
         leaves=tuple(leaves),
         in_spec=program.call_spec.in_spec,
         out_spec=out_spec,
@@ -100,7 +96,8 @@ def _returned(graph: fx.Graph) -> Any:
     return next(node for node in graph.nodes if node.op == "output").args[0]
 
 
-def _value(leaf: Any) -> Any:
+def example_value(leaf: Any) -> Any:
+    """What a leaf of ``returned`` holds in the captured run, with symbolic sizes; ``None`` for a constant."""
     return leaf.meta.get("val") if isinstance(leaf, fx.Node) else None
 
 

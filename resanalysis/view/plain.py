@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import networkx as nx
 import torch
-from torch import nn
+from torch import fx, nn
 
 from resanalysis.network import ResidualNetwork, ResidualUnit
 from resanalysis.view.assemble import bridges_between, cutter_of, is_matrix, shape_of, stages
@@ -19,7 +19,7 @@ from resanalysis.view.trunk import Trunk, float_graph, trunk_from
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
 
 
-def assemble_plain(captured: Captured, name: str) -> ResidualNetwork:
+def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNetwork:
     """One unit per layer with weights, with the norm and activation after it; the last one is the head.
 
     Pooling and reshaping between layers are bridges, so that a layer that keeps its shape can go.
@@ -30,7 +30,7 @@ def assemble_plain(captured: Captured, name: str) -> ResidualNetwork:
 
     Source: Veit et al. 2016, §4.1 (deleting layers of a VGG network).
     """
-    trunk = _longest_trunk(captured)
+    trunk = _longest_trunk(captured.module.graph, output)
     starts = _layer_starts(captured, trunk)
     if len(starts) < 2:
         raise UnravelError(
@@ -40,7 +40,7 @@ def assemble_plain(captured: Captured, name: str) -> ResidualNetwork:
     layers = starts[:-1]
     spans = [Cut(trunk.nodes[start - 1], trunk.nodes[_layer_end(trunk, start)]) for start in layers]
     bridges = bridges_between(spans)
-    head = Cut(spans[-1].end, captured.output)
+    head = Cut(spans[-1].end, output)
     cutter = cutter_of(captured, spans, bridges, head)
     paths = [module_path(trunk.nodes[start]) for start in layers]
     return ResidualNetwork(
@@ -78,13 +78,13 @@ def _units(
     return tuple(units)
 
 
-def _longest_trunk(captured: Captured) -> Trunk:
-    flow = float_graph(captured.module.graph)
-    flow = flow.subgraph(nx.ancestors(flow, captured.output) | {captured.output})
+def _longest_trunk(graph: fx.Graph, output: fx.Node) -> Trunk:
+    flow = float_graph(graph)
+    flow = flow.subgraph(nx.ancestors(flow, output) | {output})
     sources = [node for node in flow if flow.in_degree(node) == 0]
     if not sources:
         raise UnravelError("the model's output does not depend on a float tensor")
-    trunks = [trunk_from(flow, source, captured.output) for source in sources]
+    trunks = [trunk_from(flow, source, output) for source in sources]
     return max(trunks, key=lambda trunk: len(trunk.nodes))
 
 
