@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 
 from resanalysis.checkpoint import CheckpointError, submodule_of
-from resanalysis.network import Inputs, Piece, ResidualNetwork, run_piece
+from resanalysis.network import Inputs, Piece, ResidualNetwork, Side, run_piece
 from resanalysis.view.assemble import assemble
 from resanalysis.view.calling import as_arguments, of_size
 from resanalysis.view.capture import Captured, capture
@@ -94,7 +94,7 @@ class HostStem(nn.Module):
         self.host = host
         self.stem = stem
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, tuple[Any, ...]]:
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Side]:
         call = Call(args, kwargs)
         inner = self.host.call_of_part(call)
         h, side = self.stem(inner.args, dict(inner.kwargs))
