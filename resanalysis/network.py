@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from resanalysis.errors import ResanalysisError
 
 Side = tuple[Any, ...]
-"""What the stem makes and parts read beside the stream: tensors (attention masks, rotary tables), and behind them,
-where the chain is a part of a larger model, what that model was called with."""
+"""What the stem makes and parts read beside the stream: tensors (attention masks, rotary tables), and behind
+them, where the chain is a part of a larger model, what that model was called with."""
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 """What a model is called with: one tensor, positional arguments, or keyword arguments."""
