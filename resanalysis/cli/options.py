@@ -147,6 +147,15 @@ class Source:
             rich_help_panel="Model",
         ),
     ] = False
+    output_name: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="NAME",
+            help="Which of the things the model returns is scored, such as logits or last_hidden_state.",
+            rich_help_panel="Model",
+        ),
+    ] = None
     trust_pickle: Annotated[
         bool,
         typer.Option(

@@ -15,7 +15,7 @@ EXAMPLES = """
 resanalysis paths --depth 110
 resanalysis paths model.pt --data test.npz
 """
-WITHOUT = ("batch_size", "arithmetic", "seed", "limit", "image_seed")
+WITHOUT = ("output_name", "batch_size", "arithmetic", "seed", "limit", "image_seed")
 
 
 class Block(StrEnum):

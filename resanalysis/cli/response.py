@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from warnings import catch_warnings
 
 import typer
@@ -18,7 +18,7 @@ EXAMPLES = """
 resanalysis response model.pt --data test.npz
 resanalysis response plain=plain56.th residual=resnet56.th --data test.npz --normalize cifar10
 """
-WITHOUT = ("group", "plain", "arithmetic")
+WITHOUT = ("output_name", "group", "plain")
 
 
 def response(
@@ -56,7 +56,11 @@ def response(
 
     chosen = [kind.strip() for kind in kinds.split(",")]
     curves = None if published is None else published_responses(published)
-    measured = {"kinds": chosen, "submodule": source.submodule}
+    measured: dict[str, Any] = {
+        "kinds": chosen,
+        "submodule": source.submodule,
+        "arithmetic": source.arithmetic.value,
+    }
     options = {**measured, "published": None if published is None else published.name}
     with Run(output.out, "response", fresh=output.fresh) as run:
         several = read_several(models, data, reading(source, output))

@@ -27,6 +27,7 @@ def reading(source: Source, output: Output, input_shape: str | None = None) -> R
         submodule=source.submodule,
         group=source.group.value,
         plain=source.plain,
+        output=source.output_name,
         normalize=source.normalize,
         mean=None if source.mean is None else floats(source.mean),
         std=None if source.std is None else floats(source.std),

@@ -27,6 +27,7 @@ class Reading:
     ----------
     arch, state, remap, trust_pickle : how a file becomes a model.
     submodule, group, plain : which chain of it is analysed, and how fine its units are.
+    output : which of the things it returns is scored.
     normalize, mean, std : how images are normalised, where the checkpoint does not record it.
     limit, image_seed : a stratified subset of the data, and the seed that chooses it.
     input_shape : of one input, where there is no data.
@@ -40,6 +41,7 @@ class Reading:
     submodule: str | None = None
     group: Literal["unit", "layer"] = "unit"
     plain: bool = False
+    output: str | None = None
     normalize: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

@@ -125,6 +125,7 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
         group=how.group,
         plain=how.plain,
         submodule=how.submodule,
+        output=how.output,
         name=loaded.model,
     )
     if loaded.data is not None and loaded.data.labels is not None:
