@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
-from resanalysis.routes.evaluator import BlockStore, evaluate
-from resanalysis.routes.route import intact, without
+from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
+from resanalysis.routes.route import without
 from resanalysis.routes.scores import margin
 from resanalysis.statistics.explained import explained_variance
 from resanalysis.statistics.intervals import mean_interval
@@ -83,40 +83,23 @@ def interactions(
         raise ResanalysisError(
             f"an interaction is of two units: {len(units)} of {network.name} can be deleted"
         )
-    pairs = list(combinations(units, 2))
+    deleted = [gone for count in (0, 1, 2) for gone in combinations(units, count)]
     scores = evaluate(
         network,
-        [
-            intact(network),
-            *(without(network, [unit]) for unit in units),
-            *(without(network, pair) for pair in pairs),
-        ],
+        [without(network, gone) for gone in deleted],
         data,
         metric=margin,
         batch_size=batch_size,
         device=device,
         store=store,
         show_progress=show_progress,
-        description=f"interactions of {len(pairs)} pairs",
+        description=f"interactions of {len(units) * (len(units) - 1) // 2} pairs",
     )
-    frame = pd.DataFrame(pairs, columns=["unit_a", "unit_b"])
-    explained: dict[str, Any] = {}
-    for score, prefix, sign in TAKEN:
-        worse = sign * scores.values[score].astype(np.float64)
-        single = worse[1 : 1 + len(units)] - worse[0]
-        both = worse[1 + len(units) :] - worse[0]
-        place = np.array([(units.index(a), units.index(b)) for a, b in pairs])
-        first, second = single[place[:, 0]], single[place[:, 1]]
-        for name, column in _columns(first, second, both, seed).items():
-            frame[prefix + name] = column
-        largest = int(np.abs(single.mean(1)).argmax())
-        explained[prefix.rstrip("_") or score] = {
-            **_additivity(first + second, both, (place != largest).all(1), seed),
-            "largest": units[largest],
-        }
-    for name in ("name", "stage"):
-        for end in ("a", "b"):
-            frame[f"{name}_{end}"] = [getattr(network.units[u], name) for u in frame[f"unit_{end}"]]
+    frame, explained = _measured(scores, units, seed)
+    for end in ("a", "b"):
+        frame[f"name_{end}"] = [network.units[unit].name for unit in frame[f"unit_{end}"]]
+    for end in ("a", "b"):
+        frame[f"stage_{end}"] = [network.units[unit].stage for unit in frame[f"unit_{end}"]]
     frame["distance"] = frame["unit_b"] - frame["unit_a"]
     frame.attrs = {
         "model": network.name,
@@ -130,6 +113,31 @@ def interactions(
         "subset": data.subset,
     }
     return frame
+
+
+def _measured(
+    scores: Scores, units: Sequence[int], seed: int
+) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+    """The columns of every score, and how far each is additive.
+
+    Parameters
+    ----------
+    scores : of the intact network, of each unit alone, of all pairs.
+    """
+    frame = pd.DataFrame(list(combinations(units, 2)), columns=["unit_a", "unit_b"])
+    place = np.array(list(combinations(range(len(units)), 2)))
+    explained: dict[str, dict[str, float]] = {}
+    for score, prefix, sign in TAKEN:
+        worse = sign * scores.values[score].astype(np.float64)
+        single = worse[1 : 1 + len(units)] - worse[0]
+        both = worse[1 + len(units) :] - worse[0]
+        first, second = single[place[:, 0]], single[place[:, 1]]
+        for name, column in _columns(first, second, both, seed).items():
+            frame[prefix + name] = column
+        largest = int(np.abs(single.mean(1)).argmax())
+        found = _additivity(first + second, both, (place != largest).all(1), seed)
+        explained[prefix.rstrip("_") or score] = {**found, "largest": units[largest]}
+    return frame, explained
 
 
 def _columns(first: Floats, second: Floats, both: Floats, seed: int) -> dict[str, Floats]:

@@ -72,21 +72,14 @@ def scaling(
         show_progress=show_progress,
         description="scaling",
     )
-    error = [_interval(row) for row in scores.values["error"]]
-    loss = [_interval(row) for row in scores.values["loss"]]
-    frame = pd.DataFrame(
-        {
-            "factor": wanted,
-            "error": [interval.mean for interval in error],
-            "error_low": np.clip([interval.low for interval in error], 0, 1),
-            "error_high": np.clip([interval.high for interval in error], 0, 1),
-            "loss": [interval.mean for interval in loss],
-            "loss_low": [interval.low for interval in loss],
-            "loss_high": [interval.high for interval in loss],
-            "agreement": scores.mean("agreement"),
-            "kl": scores.mean("kl"),
-        }
-    )
+    frame = pd.DataFrame({"factor": wanted})
+    for name in ("error", "loss"):
+        found = np.array([_interval(row) for row in scores.values[name]])
+        if name == "error":
+            found = found.clip(0, 1)  # a t interval knows nothing of fractions
+        frame[[name, f"{name}_low", f"{name}_high"]] = found
+    for name in ("agreement", "kl"):
+        frame[name] = scores.mean(name)
     frame.attrs = {
         "model": network.name,
         "data": data.name,

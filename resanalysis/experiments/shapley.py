@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from warnings import warn
 
 import numpy as np
@@ -26,14 +27,47 @@ from resanalysis.statistics.two_way import TwoWay, two_way
 By = Literal["loss", "error", "kl"]
 Floats = NDArray[np.float64]
 Gone = frozenset[int]
-Measure = Callable[[Sequence[Gone], str], Mapping[Gone, NDArray[np.float32]]]
-"""The score (N,) of the network without each of some sets of units; and a word for the part of the run."""
+Scores = Mapping[Gone, NDArray[np.float32]]
+"""The score of each example (N,) without a set of units."""
 
 # With so many units or fewer, all 2ⁿ deletions cost no more than a good sample of orders.
 MOST_EXACT = 12
 ORDERS = 40
 # A precision that takes more orders than this is not reached.
 MOST_ORDERS = 2560
+
+
+@dataclass(frozen=True, eq=False)
+class Deletions:
+    """Measures a network without any sets of units, on the same examples.
+
+    Attributes
+    ----------
+    by : the score that is kept.
+    batch_size, device, store, show_progress : how it runs.
+    """
+
+    network: ResidualNetwork
+    data: Dataset
+    by: By
+    batch_size: int | None = None
+    device: torch.device | str | None = None
+    store: BlockStore | None = None
+    show_progress: bool = False
+
+    def __call__(self, sets: Sequence[Gone], part: str) -> Scores:
+        """The scores without each set; ``part`` of the run says so in the progress and in the store."""
+        scores = evaluate(
+            self.network,
+            [without(self.network, gone) for gone in sets],
+            self.data,
+            batch_size=self.batch_size,
+            device=self.device,
+            store=prefixed(self.store, part),
+            show_progress=self.show_progress,
+            description=f"shapley, {part}",
+        )
+        return dict(zip(sets, scores.values[self.by], strict=True))
 
 
 def shapley(
@@ -85,43 +119,15 @@ def shapley(
     units = [unit.index for unit in network.units if unit.deletable]
     _check(network, data, units, by, orders, precision)
 
-    def measure(sets: Sequence[Gone], part: str) -> Mapping[Gone, NDArray[np.float32]]:
-        scores = evaluate(
-            network,
-            [without(network, gone) for gone in sets],
-            data,
-            batch_size=batch_size,
-            device=device,
-            store=prefixed(store, part),
-            show_progress=show_progress,
-            description=f"shapley, {part}",
-        )
-        return dict(zip(sets, scores.values[by], strict=True))
-
+    measure = Deletions(network, data, by, batch_size, device, store, show_progress)
     whole, bare = frozenset[int](), frozenset(units)
     alone = measure([whole, *(frozenset([unit]) for unit in units), bare], "each unit alone")
-    damage = [mean_interval(added(alone, whole, unit)) for unit in units]
     if orders is None and precision is None and len(units) <= MOST_EXACT:
         found, ran = _over_examples(enumerated(measure, units)), None
     else:
         generator = np.random.default_rng(seed)
         found, ran = _sampled(measure, units, orders or ORDERS, precision, generator)
-    frame = pd.DataFrame(
-        {
-            "unit": units,
-            "name": [network.units[unit].name for unit in units],
-            "value": found.mean,
-            "value_low": found.low,
-            "value_high": found.high,
-            "damage": [interval.mean for interval in damage],
-            "damage_low": [interval.low for interval in damage],
-            "damage_high": [interval.high for interval in damage],
-            "se_orders": found.se_rows,
-            "se_examples": found.se_columns,
-            "stage": [network.units[unit].stage for unit in units],
-            "transition": [network.units[unit].transition for unit in units],
-        }
-    )
+    frame = _frame(network, units, found, alone)
     frame.attrs = {
         "model": network.name,
         "data": data.name,
@@ -139,12 +145,38 @@ def shapley(
     return frame
 
 
-def added(scores: Mapping[Gone, NDArray[np.float32]], gone: Gone, unit: int) -> Floats:
+def _frame(
+    network: ResidualNetwork, units: Sequence[int], found: TwoWay, alone: Scores
+) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for place, unit in enumerate(units):
+        damage = mean_interval(added(alone, frozenset(), unit))
+        here = network.units[unit]
+        rows.append(
+            {
+                "unit": unit,
+                "name": here.name,
+                "value": found.mean[place],
+                "value_low": found.low[place],
+                "value_high": found.high[place],
+                "damage": damage.mean,
+                "damage_low": damage.low,
+                "damage_high": damage.high,
+                "se_orders": found.se_rows[place],
+                "se_examples": found.se_columns[place],
+                "stage": here.stage,
+                "transition": here.transition,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def added(scores: Scores, gone: Gone, unit: int) -> Floats:
     """What deleting a unit adds for each example (N,), where others are gone already."""
     return scores[gone | {unit}].astype(np.float64) - scores[gone].astype(np.float64)
 
 
-def enumerated(measure: Measure, units: Sequence[int]) -> Floats:
+def enumerated(measure: Deletions, units: Sequence[int]) -> Floats:
     """Exact values of each unit for each example (n, N), from all 2ⁿ deletions.
 
     A set of k others is gone before a unit in k! (n−1−k)! of the n! orders.
@@ -165,7 +197,7 @@ def enumerated(measure: Measure, units: Sequence[int]) -> Floats:
 
 
 def of_orders(
-    measure: Measure, orders: Sequence[Sequence[int]], units: Sequence[int], part: str
+    measure: Deletions, orders: Sequence[Sequence[int]], units: Sequence[int], part: str
 ) -> Iterator[Floats]:
     """Of each order, what each unit adds for each example (n, N) when it goes."""
     sets = dict.fromkeys(
@@ -178,7 +210,7 @@ def of_orders(
 
 
 def _sampled(
-    measure: Measure,
+    measure: Deletions,
     units: Sequence[int],
     orders: int,
     precision: float | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import networkx as nx
@@ -58,7 +58,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = "loss") 
         ax.scatter(
             [column[unit] + 0.5 for unit in found["unit_a"]],
             [row[unit] + 0.5 for unit in found["unit_b"]],
-            s=min(4.0, 250 / len(table) ** 1.5), color="0.15", linewidth=0,
+            s=min(4.0, 250 / len(table) ** 1.5), linewidth=0,
+            color=np.where(found[name].abs() > 0.7 * end, "white", "0.15"),
         )  # fmt: skip
         ax.text(0.98, 0.74, f"dot: FDR < {100 * LEVEL:.0f} %\nlines: stages", fontsize=6,
                 transform=ax.transAxes, ha="right", va="top")  # fmt: skip
@@ -106,6 +107,7 @@ def draw_network(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = 
             verticalalignment="center_baseline",
         )
         largest = max((abs(value) for *_, value in graph.edges(data="interaction")), default=1.0)
+        looks: tuple[tuple[str, str, Any, int], ...]
         looks = (("redundant", REDUNDANT, "-", 1), ("synergistic", SYNERGISTIC, "--", -1))
         for _, colour, style, sign in looks:
             chosen = [
