@@ -174,10 +174,11 @@ def _known(value: float | None) -> bool:
 
 TITLE = "Interactions of two units"
 HOW_TO_READ = (
-    "Damage to the loss of deleting two units together, less the damage of each alone: above 0 (orange) the "
-    "two stand in for each other, below 0 (purple) they need each other, or the damage cannot grow further. "
-    "Dots are pairs found by a sign-flip test over examples at a false-discovery rate of 5 %; the network "
-    "has the strongest of them, units shaded by stage."
+    "Damage to the loss of deleting two units together, less the damage of each alone; dots are pairs found "
+    "by a sign-flip test over examples at a false-discovery rate of 5 %, the network has the strongest of "
+    "them, units shaded by stage. Conclude from a pale map that damages add; from orange (above 0), that "
+    "two units stand in for each other; from purple (below 0), that they need each other, or that the "
+    "damage cannot grow further."
 )
 
 

@@ -59,9 +59,10 @@ def scaling(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
 
 TITLE = "All branches longer or shorter"
 HOW_TO_READ = (
-    "Error and loss as the branches of all units are multiplied by one factor: 1 is the network as trained, "
-    "at 0 all branches are deleted. Bands are 95 % intervals over examples. A wide flat bottom says that "
-    "the branches are small corrections to the stream."
+    "Error and loss as the branches of all units are multiplied by one factor: 1 (dashed) is the network as "
+    "trained, at 0 all branches are deleted. Conclude from a wide flat bottom that the branches are small "
+    "corrections to the stream; from a steep one, that units need each other's outputs at their size. Bands "
+    "are 95 % intervals over examples."
 )
 
 

@@ -70,10 +70,11 @@ def shapley(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
 
 TITLE = "What each unit is worth"
 HOW_TO_READ = (
-    "Shapley value of each unit: what its deletion adds to the loss, on average over the orders in which "
-    "units can go one after the other; beside it, what deleting it alone adds. Where the value is larger, "
-    "others stand in for the unit. Bars are 95 % intervals: of values over orders and examples (over "
-    "examples where all deletions were measured), of damages over examples."
+    "Shapley value of each unit: what its deletion adds, on average over the orders in which units can go "
+    "one after the other; beside it, what deleting it alone adds. Conclude from a value above the damage "
+    "that others stand in for the unit; from one below, that much of what it does is of use to others only. "
+    "Bars are 95 % intervals: of values over orders and examples (over examples where all deletions were "
+    "measured), of damages over examples."
 )
 
 
