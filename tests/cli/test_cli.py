@@ -101,6 +101,7 @@ def test_a_command_writes_what_the_contract_says(
     assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
     entry = json.loads((tmp_path / "manifest.json").read_text())[stem]
     beside = [f"stream_{name}.csv" for name in ("lesion", "spans", "damage") if stem == "stream"]
+    beside += ["inspect_parts.csv"] if stem == "inspect" else []
     assert entry["files"] == [f"{stem}.csv", *beside, f"{stem}.pdf", f"{stem}.png"]
     assert all((tmp_path / name).is_file() for name in entry["files"])
     assert {"options", "seed", "versions", "n", "timings", "view"} <= set(entry)
