@@ -48,7 +48,7 @@ demo: venv
 	@echo "== done: the figures and tables are in demo/"
 
 test: venv
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # 1,000 damaged or hostile checkpoints and 500 data sets, each from its seed; counts at the end.
 test-hostile: venv

@@ -19,7 +19,8 @@ from resanalysis.routes.route import without
 from resanalysis.routes.scores import margin
 from resanalysis.statistics.explained import explained_variance
 from resanalysis.statistics.intervals import mean_interval
-from resanalysis.statistics.sign_flip import false_discovery, sign_flip_p
+from resanalysis.statistics.sign_flip import sign_flip_p
+from resanalysis.statistics.significance import false_discovery
 
 Floats = NDArray[np.float64]
 

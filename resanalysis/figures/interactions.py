@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -13,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resanalysis.figures.style import FULL, RC, new_figure, panel_letter
+from resanalysis.figures.style import FULL, RC, new_figure, panelled
 
 Score = Literal["loss", "margin", "error"]
 # The ends of the map's colours, dark enough for lines.
@@ -143,15 +144,17 @@ def strongest(frame: pd.DataFrame, score: Score = "loss") -> nx.Graph[int]:
     return graph
 
 
-def interactions(frame: pd.DataFrame, *, score: Score = "loss", width: float = FULL) -> Figure:
+def interactions(
+    frame: pd.DataFrame,
+    *,
+    score: Score = "loss",
+    width: float = FULL,
+    panel: str | None = None,
+) -> Figure:
     """The figure of ``interactions.csv``: the map of all pairs, beside the network of the strongest."""
-    figure, axes = new_figure(width, min(width, 0.58 * FULL), panels=2)
-    draw(frame, axes[0], score=score)
-    draw_network(frame, axes[1], score=score)
-    with mpl.rc_context(RC):
-        for letter, ax in zip("ab", axes, strict=True):
-            panel_letter(ax, letter)
-    return figure
+    drawn = [partial(draw, frame, score=score), partial(draw_network, frame, score=score)]
+    height = min(width, 0.58 * FULL)
+    return panelled(drawn, "interactions", width=width, panel=panel, height=height)[0]
 
 
 def _prefix(score: Score) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from resanalysis.figures.style import (
     measured,
     metric_label,
     new_figure,
-    panel_letter,
+    panelled,
 )
 
 
@@ -45,16 +47,12 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     return ax
 
 
-def scaling(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
+def scaling(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = None) -> Figure:
     """The figure of ``scaling.csv``: error and loss, or agreement and divergence without labels."""
     first = measured(frame, None)
-    figure, axes = new_figure(width, 2.1 if width < 0.7 * FULL else 2.3, panels=2)
-    draw(frame, axes[0], metric=first)
-    draw(frame, axes[1], metric="loss" if first == "error" else "kl")
-    with mpl.rc_context(RC):
-        for letter, ax in zip("ab", axes, strict=True):
-            panel_letter(ax, letter)
-    return figure
+    second = "loss" if first == "error" else "kl"
+    drawn = [partial(draw, frame, metric=metric) for metric in (first, second)]
+    return panelled(drawn, "scaling", width=width, panel=panel, height=2.3)[0]
 
 
 TITLE = "All branches longer or shorter"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from resanalysis.figures.style import (
     RC,
     legend_above,
     new_figure,
+    panelled,
     whole_numbers,
 )
 
@@ -61,11 +64,9 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def shapley(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
+def shapley(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = None) -> Figure:
     """The figure of ``shapley.csv``."""
-    figure, (ax,) = new_figure(width, 2.3)
-    draw(frame, ax)
-    return figure
+    return panelled([partial(draw, frame)], "shapley", width=width, panel=panel, height=2.3)[0]
 
 
 TITLE = "What each unit is worth"

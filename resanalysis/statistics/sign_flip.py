@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -52,16 +51,3 @@ def sign_flip_p(values: ArrayLike, *, resamples: int = 9999, seed: int = 0) -> F
         as_large += (np.abs((1.0 - 2.0 * bits) @ data) >= observed).sum(0)
     p_values[usable] = as_large / flips if exact else (as_large + 1) / (flips + 1)
     return p_values
-
-
-def false_discovery(p_values: ArrayLike) -> Floats:
-    """p-values adjusted so that a threshold bounds the share of false discoveries; NaN stays NaN.
-
-    Source: Benjamini and Hochberg 1995, as scipy has it.
-    """
-    values = np.asarray(p_values, dtype=np.float64)
-    adjusted = np.full_like(values, np.nan)
-    tested = ~np.isnan(values)
-    if tested.any():
-        adjusted[tested] = stats.false_discovery_control(values[tested])
-    return adjusted
