@@ -119,6 +119,7 @@ EXPERIMENTS = (
         reuses=(("lesion", "lesion"),),
         curve=("unit", "influence"),
     ),
+    Experiment("cka", "how alike are the streams after any two units, in one network or in two?"),
     Experiment(
         "prune",
         "in which order can units go? writes the shortened model, which runs with torch alone",
