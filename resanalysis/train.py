@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,14 @@ from torch import nn
 
 from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
 from resanalysis.datasets import DataError, Dataset, dataset
+from resanalysis.figures.gradient_norms import gradient_norms as draw_gradient_norms
+from resanalysis.figures.history import history as draw_history
 from resanalysis.models.architecture import Architecture
+from resanalysis.models.families import FAMILIES
 from resanalysis.models.names import architecture_named
 from resanalysis.models.survival import set_survival, survivals
 from resanalysis.path_length import parsed_survival
-from resanalysis.results import Run
+from resanalysis.results import ResultsError, Run
 from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
 from resanalysis.training.recipe import Recipe
@@ -37,19 +40,24 @@ def train_network(
     options: Mapping[str, Any] | None = None,
     stochastic_depth: str | None = None,
     with_gradient_norms: bool = False,
+    beside: Sequence[Path] = (),
     seed: int = 0,
     device: str | None = None,
     show_progress: bool = False,
 ) -> tuple[pd.DataFrame, Path]:
-    """Train a CIFAR residual network and write ``ARCH.pt`` and ``history.csv``.
+    """Train a network for small images and write ``ARCH.pt`` and ``history.csv``.
 
     Images are normalised by the training set's own mean and deviation of each channel. A run that was
-    interrupted goes on after its last whole epoch.
+    interrupted goes on where it was last saved.
 
     Parameters
     ----------
-    arch : ``resnet56``, ``resnet110v2``…: any depth 6n + 2.
+    arch : a name of ``architecture_named``: ``resnet56``, ``resnet110v2``, ``plain56``, ``cifar_vgg16``…
     data, test_data : as ``dataset`` takes them; ``test_data`` is needed where ``data`` has no test part.
+    options : of the architecture, such as ``width``, beside those its name says.
+    stochastic_depth : ``linear:0.5`` or ``uniform:0.8``: the probability that each branch runs.
+    with_gradient_norms : write ``gradient_norms.csv``: a row for each layer, at the start and by epoch.
+    beside : folders of other trainings, whose histories are drawn in the same figure.
 
     Returns
     -------
@@ -64,6 +72,8 @@ def train_network(
             f"{data} has no test part of its own: name one with --test-data, or train on "
             f"{', '.join(f'{name}:DIR' for name in SPLIT)}"
         )
+    for folder in beside:
+        _history_of(folder)  # A wrong name is said before hours of work, not after.
     training, training_set = _examples(data, "train")
     test, test_set = _examples(test_data or data, "test", of=training)
     if training.images.shape[1:] != test.images.shape[1:]:
@@ -92,7 +102,7 @@ def train_network(
         show_progress=show_progress,
     )
     history = state.history
-    frame = pd.DataFrame(history)
+    frame = pd.DataFrame(history).assign(model=str(architecture))
     path = save_checkpoint(
         run.out / f"{architecture}.pt",
         model,
@@ -107,8 +117,12 @@ def train_network(
         history=[{key: float(value) for key, value in row.items()} for row in history],
     )
     run.write_table("history", frame)
+    drawn = pd.concat([frame, *(_history_of(folder) for folder in beside)], ignore_index=True)
+    run.write_figure("history", draw_history(drawn))
     if with_gradient_norms:
-        run.write_table("gradient_norms", pd.DataFrame(state.gradient_norms))
+        norms = pd.DataFrame(state.gradient_norms)
+        run.write_table("gradient_norms", norms)
+        run.write_figure("gradient_norms", draw_gradient_norms(norms))
     run.files.append(path)
     run.finish(
         options=recorded,
@@ -116,9 +130,22 @@ def train_network(
         data_sha256=training_set.sha256,
         n=len(training),
         timings={"train": float(sum(row["seconds"] for row in history))},
-        facts={"test_error": history[-1]["test_error"], "test_n": len(test)},
+        facts={
+            "test_error": history[-1]["test_error"],
+            "test_n": len(test),
+            # Each batch of so many units runs through all paths of these, and no other.
+            **({} if recipe.train_units is None else {"paths_per_batch": 2**recipe.train_units}),
+        },
     )
     return frame, path
+
+
+def _history_of(folder: Path) -> pd.DataFrame:
+    """The history another training left in its folder."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        raise ResultsError(f"{folder} has no history.csv to draw beside; name folders of --out")
+    return pd.read_csv(path)
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -151,9 +178,17 @@ def _architecture(arch: str, options: Mapping[str, Any]) -> Architecture:
     except ValueError as error:
         raise CheckpointError(str(error)) from None
     if not named.own:
+        cifar = f"cifar_{arch.partition(':')[2] or arch}"
         raise CheckpointError(
-            f"cannot train {arch}: training knows the networks for small images, such as resnet56, "
-            f"resnet110v2, plain56 and cifar_vgg16; {arch} is torchvision's"
+            f"cannot train {arch}: it is for large images, and training knows networks for small ones, "
+            f"such as resnet56, plain56 and cifar_vgg16; write {cifar} if that is what is meant"
+        )
+    known = FAMILIES[named.name].options
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise CheckpointError(
+            f"cannot train {arch} with {unknown[0].replace('_', '-')}={options[unknown[0]]}: of options "
+            f"it has {', '.join(sorted(name.replace('_', '-') for name in known))}"
         )
     return Architecture(named.name, {**named.options, **options})
 
@@ -166,9 +201,11 @@ def _made(
         model = architecture.make()
         count = len(survivals(model))
         probabilities: list[float] | None = None
+        if count == 0 and not (train_units is None and stochastic_depth is None):
+            raise ValueError("it has no branches that could be left out")
         if train_units is not None:
-            if not 0 < train_units <= count:
-                raise ValueError(f"{train_units} of {count} units cannot be trained a batch")
+            if train_units > count:
+                raise ValueError(f"{train_units} of its {count} units cannot run in a batch")
             probabilities = [train_units / count] * count
         elif stochastic_depth is not None:
             probabilities = parsed_survival(stochastic_depth, count)
@@ -177,6 +214,6 @@ def _made(
             architecture = Architecture(
                 architecture.name, {**architecture.options, "survival": probabilities}
             )
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(f"cannot train {architecture}: {error}") from None
     return architecture, model

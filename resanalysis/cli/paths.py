@@ -37,7 +37,8 @@ def paths(
         str | None,
         typer.Option(
             metavar="RULE",
-            help="Stochastic depth: linear:0.5 (0.5 at the last unit) or uniform:0.8.",
+            help="Stochastic depth: linear:0.5 (0.5 at the last unit) or uniform:0.8; left out, what "
+            "the MODEL records.",
         ),
     ] = None,
     data: OptionalData = None,
@@ -61,6 +62,7 @@ def paths(
 
     from resanalysis import figures
     from resanalysis.experiments.paths import paths as experiment
+    from resanalysis.models.survival import recorded_survival
     from resanalysis.pipeline import measure
     from resanalysis.results import Run
 
@@ -74,6 +76,9 @@ def paths(
             "units": units,
             "survival": survival,
         }
+        if subject is not None and survival is None:
+            # A network trained with stochastic depth says itself how often each branch ran.
+            options["survival"] = recorded_survival(subject.module)
         network = None if subject is None else subject.network
         table = measure(
             run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,10 +16,14 @@ def train(
     data: Data,
     output: Output,
     arch: Annotated[
-        str, typer.Option(metavar="NAME", help="resnet56, resnet110v2, …: any depth 6n + 2.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="resnet56, resnet110v2, plain56, highway32, stochastic-depth110, cifar_vgg16…",
+        ),
     ] = "resnet56",
     recipe: Annotated[
-        str, typer.Option(metavar="NAME", help="he2015, he2015-warmup or short.")
+        str, typer.Option(metavar="NAME", help="he2015, he2015-warmup, huang2016, short or quick.")
     ] = "short",
     test_data: Annotated[
         str | None,
@@ -33,6 +38,10 @@ def train(
     width: Annotated[
         int | None, typer.Option(min=1, metavar="W", help="Channels of the first stage.")
     ] = None,
+    gate_bias: Annotated[
+        float | None,
+        typer.Option(metavar="B", help="Where the gates of a highway network start, below 0."),
+    ] = None,
     stochastic_depth: Annotated[
         str | None,
         typer.Option(
@@ -43,14 +52,26 @@ def train(
         int | None,
         typer.Option(min=1, metavar="M", help="Exactly M units run in each batch, drawn anew."),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="P", help="float32 or bfloat16, instead of the recipe's own."),
+    ] = None,
+    gradient_norms: Annotated[
+        bool, typer.Option("--gradient-norms", help="Each layer's gradient, by epoch.")
+    ] = False,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Another training's --out, drawn in the same figure."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="D", help="cpu, cuda…; left out, a GPU if there is one.")
     ] = None,
 ) -> None:
-    """Train a CIFAR residual network of He et al. on small images.
+    """Train one of the papers' networks on small images.
 
-    An interrupted run goes on after its last whole epoch. Writes ARCH.pt, a checkpoint that records
-    its architecture, preprocessing, classes and history, and history.csv.
+    An interrupted run goes on where it was last saved, and on a CPU it ends with the same weights to
+    the bit. Writes ARCH.pt, a checkpoint that records its architecture, preprocessing, classes, recipe
+    and history; history.csv, .pdf and .png; with --gradient-norms, gradient_norms.csv, .pdf and .png.
     """
     from resanalysis.training.recipe import RECIPES
 
@@ -59,14 +80,23 @@ def train(
     chosen = RECIPES[recipe]
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs, iterations=None)
+    if precision is not None:
+        if precision not in ("float32", "bfloat16"):
+            raise typer.BadParameter(f"--precision {precision!r} is neither float32 nor bfloat16")
+        chosen = replace(chosen, precision=precision)
+    if train_units is not None and stochastic_depth is not None:
+        raise typer.BadParameter("--train-units and --stochastic-depth both say which units run")
     chosen = replace(chosen, train_units=train_units)
-    given = {"shortcut": shortcut, "width": width}
+    given = {"shortcut": shortcut, "width": width, "gate_bias": gate_bias}
 
     from resanalysis.results import Run
     from resanalysis.train import train_network
 
+    length = f"{chosen.epochs:g} epochs"
+    if chosen.iterations is not None:
+        length = f"{chosen.iterations} iterations"
     with Run(output.out, "train", fresh=output.fresh) as run:
-        tell(output, f"training {arch} on {data}: recipe {recipe}, {chosen.epochs:g} epochs")
+        tell(output, f"training {arch} on {data}: recipe {recipe}, {length}")
         history, _ = train_network(
             run,
             arch,
@@ -75,6 +105,8 @@ def train(
             recipe=chosen,
             options={name: value for name, value in given.items() if value is not None},
             stochastic_depth=stochastic_depth,
+            with_gradient_norms=gradient_norms,
+            beside=beside or (),
             seed=output.seed,
             device=device,
             show_progress=not output.quiet,

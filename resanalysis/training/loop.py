@@ -56,7 +56,7 @@ def train(
     ValueError : if ``state_file`` is of another recipe or seed.
     FloatingPointError : if the loss stops being finite.
     """
-    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model.to(device, memory_format=memory_format_of(model, device))  # pyright: ignore[reportCallIssue]
     state = TrainingState(
         model,
         optimiser_of(model, recipe),
@@ -92,6 +92,23 @@ def train(
     return state
 
 
+def memory_format_of(model: nn.Module, device: str) -> torch.memory_format:
+    """Channels last, which is faster, wherever it is safe.
+
+    On a CPU, oneDNN's gradient of a strided 1×1 convolution of few channels, channels last, writes past
+    the end of its memory: wrong gradients or a crash (uxlfoundation/oneDNN issue 6035).
+    """
+    strided = any(
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and module.stride != (1, 1)
+        and module.in_channels < 16
+        for module in model.modules()
+    )
+    unsafe = strided and device.startswith("cpu")
+    return torch.contiguous_format if unsafe else torch.channels_last
+
+
 def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD whose weight decay acts on what the recipe says."""
     decayed = [p for p in model.parameters() if recipe.decay == "all" or p.ndim > 1]
@@ -116,7 +133,7 @@ def _step(state: TrainingState, training: Examples, recipe: Recipe, per_epoch: i
     images = _augmented(images, recipe, state)
     if recipe.halves(state.step, per_epoch):
         images = halved(images)
-    images = images.to(device, memory_format=torch.channels_last)
+    images = images.to(device, memory_format=memory_format_of(state.model, device.type))
     labels = labels.to(device)
     leave_out(state.model, recipe.train_units, state.generator)
     for group in state.optimiser.param_groups:
