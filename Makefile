@@ -1,4 +1,4 @@
-# make venv | demo | networks | test | lint | bench      The environment is .venv; nothing is installed outside it.
+# make venv | demo | networks | test | test-hostile | lint | bench      The environment is .venv; nothing is installed outside it.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.resanalysis-installed
@@ -10,7 +10,7 @@ RUN := $(BIN)/resanalysis
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: venv networks demo test lint format bench clean
+.PHONY: venv networks demo test test-hostile lint format bench clean
 
 venv: $(STAMP)
 
@@ -53,6 +53,11 @@ networks: venv
 
 test: venv
 	$(BIN)/python -m pytest
+
+# 1,000 damaged or hostile checkpoints and 500 data sets, each from its seed; counts at the end.
+test-hostile: venv
+	RESANALYSIS_HOSTILE_CHECKPOINTS=1000 RESANALYSIS_HOSTILE_DATA=500 \
+	  $(BIN)/python -m pytest tests/hostile -s
 
 lint: venv
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.models.cifar_resnet import CifarResNet
-from resanalysis.path import (
+from resanalysis.path_gradients import (
     Tape,
     draw_signs,
     draw_subsets,

@@ -10,13 +10,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from resanalysis.precision import Precision
+from resanalysis.errors import ResanalysisError
 
 Side = tuple[Tensor, ...]
 """Side inputs the stem makes and units read beside the stream: attention masks, rotary tables."""
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 """What a model is called with: one tensor, positional arguments, or keyword arguments."""
+
+Precision = Literal["float32", "tf32", "bf16"]
+"""``float32``; ``tf32``, which shortens the factors of a GPU's products to 10 bits; ``bf16`` throughout."""
 
 SkipKind = Literal["identity", "projection", "pad", "gate", "map", "none"]
 
@@ -37,7 +40,7 @@ class Piece(nn.Module):
 
     def forward(self, h: Tensor, side: Side = ()) -> Tensor:
         if self.reads and len(side) <= max(self.reads):
-            raise ValueError(
+            raise ResanalysisError(
                 f"this part reads {len(self.reads)} side inputs (masks or position tables) beside the "
                 f"stream, got {len(side)}: pass the second result of network.enter(inputs)"
             )
@@ -110,10 +113,10 @@ class ResidualUnit:
 
         Raises
         ------
-        ValueError : for a plain layer that changes the stream's shape.
+        ResanalysisError : for a plain layer that changes the stream's shape.
         """
         if not self.deletable:
-            raise ValueError(
+            raise ResanalysisError(
                 f"unit {self.index} ({self.name}) is a plain layer from {self.in_shape} to "
                 f"{self.out_shape}: without it the next layer cannot run"
             )
@@ -130,7 +133,9 @@ class ResidualUnit:
     def scaled(self, h: Tensor, factor: float, side: Side = ()) -> Tensor:
         """The unit with its branch multiplied: ``join(skip(h) + factor · branch(h))``."""
         if self.skip_kind == "none":
-            raise ValueError(f"unit {self.index} ({self.name}) is a plain layer and has no branch")
+            raise ResanalysisError(
+                f"unit {self.index} ({self.name}) is a plain layer and has no branch"
+            )
         branch = run_piece(self.branch, h, side)
         return run_piece(self.join, run_piece(self.skip, h, side) + factor * branch, side)
 
@@ -179,7 +184,7 @@ class ResidualNetwork:
         if not self.bridges:
             object.__setattr__(self, "bridges", (None,) * len(self.units))
         if len(self.bridges) != len(self.units):
-            raise ValueError(
+            raise ResanalysisError(
                 f"{len(self.bridges)} bridges for {len(self.units)} units: give one (or None) per unit"
             )
 

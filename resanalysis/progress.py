@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -14,6 +17,33 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+_interrupted = threading.Event()
+"""That Ctrl-C was pressed; state of the process, as the signal is."""
+
+
+@contextmanager
+def noticed_interrupts() -> Generator[None, None, None]:
+    """Inside, no Ctrl-C is lost.
+
+    Python raises KeyboardInterrupt wherever the main thread happens to be. In a callback of the garbage
+    collector, which torch has many of, it is printed and swallowed, and the work goes on. So the signal is
+    also written down, and looked at whenever progress is made.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: Any) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _interrupted.clear()
 
 
 @contextmanager
@@ -44,6 +74,10 @@ def progress_bar(
         disable=not show,
     ) as progress:
         task = progress.add_task(words(), total=total, completed=done)
-        yield lambda steps: progress.update(
-            task, advance=steps, description=words() if show else None
-        )
+
+        def advance(steps: int) -> None:
+            if _interrupted.is_set():
+                raise KeyboardInterrupt
+            progress.update(task, advance=steps, description=words() if show else None)
+
+        yield advance

@@ -23,7 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from resanalysis.checkpoint.archive_graph import UnsafeError, vetted_graph
-from resanalysis.checkpoint.errors import CheckpointError, first_line
+from resanalysis.checkpoint.errors import CheckpointError, first_line, out_of_memory
+from resanalysis.checkpoint.reading import too_large
+from resanalysis.checkpoint.records import check_archive, check_sizes
+from resanalysis.errors import ResanalysisError, shown
 
 _GRAPH = "models/model.json"
 _CONFIGS = (
@@ -45,13 +48,12 @@ _OLD_NAMES = {
 }
 
 
-def load_archive(path: Path, content: bytes, trust_pickle: bool) -> nn.Module:
+def load_archive(path: Path, trust_pickle: bool) -> nn.Module:
     """The module of a ``.pt2`` file, on the CPU, in the mode it was exported in.
 
     Parameters
     ----------
-    path : for messages, and what is loaded where the file is trusted.
-    content : the bytes of the file.
+    path : the file.
     trust_pickle : load the file as it is, which can run any code it likes.
 
     Raises
@@ -59,7 +61,7 @@ def load_archive(path: Path, content: bytes, trust_pickle: bool) -> nn.Module:
     CheckpointError : if it is no archive, or holds what could run code; names the entry.
     """
     try:
-        module = torch.export.load(path).module() if trust_pickle else _loaded(rewritten(content))
+        module = torch.export.load(path).module() if trust_pickle else _loaded(rewritten(path))
     except UnsafeError as error:
         raise CheckpointError(
             f"{path} holds {error}, which could run code; nothing of it was run. Save the model's "
@@ -71,6 +73,8 @@ def load_archive(path: Path, content: bytes, trust_pickle: bool) -> nn.Module:
             "the model's state dict instead"
         ) from None
     except Exception as error:
+        if out_of_memory(error):
+            raise too_large(path) from None
         raise CheckpointError(
             f"{path} is no readable torch.export archive: {type(error).__name__}: "
             f"{first_line(error)}"
@@ -89,7 +93,7 @@ def _loaded(archive: bytes) -> nn.Module:
     return program.module(check_guards=False)
 
 
-def rewritten(content: bytes) -> bytes:
+def rewritten(path: Path) -> bytes:
     """An archive with the same graph and tensors, made of nothing that could run code.
 
     Raises
@@ -99,13 +103,13 @@ def rewritten(content: bytes) -> bytes:
     from torch.export.pt2_archive import PT2ArchiveWriter
 
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive, PT2ArchiveWriter(buffer) as writer:
+    with zipfile.ZipFile(path) as archive, PT2ArchiveWriter(buffer) as writer:
         entries = _entries(archive)
+        check_sizes(archive.infolist(), path.stat().st_size)
         if _GRAPH not in entries:
-            raise ValueError(f"it has no {_GRAPH}")
-        pickled: dict[str, bool] = dict.fromkeys(
-            _WHOLE_PICKLES, True
-        )  # by the names of the entries to write
+            raise ResanalysisError(f"it has no {_GRAPH}")
+        # Whether what is written is a pickle, by the names of the entries to write.
+        pickled: dict[str, bool] = dict.fromkeys(_WHOLE_PICKLES, True)
         for name in (_GRAPH, *_CONFIGS):
             if name in entries:
                 document = _document(name, archive.read(entries[name]))
@@ -124,7 +128,7 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The entries of one exported program, by their names below the archive's root folder."""
     found: dict[str, zipfile.ZipInfo] = {}
     if not any(name.endswith((_GRAPH, *_OLD_NAMES)) for name in archive.namelist()):
-        raise ValueError(f"it has no {_GRAPH}; files of torch.save are named .pt")
+        raise ResanalysisError(f"it has no {_GRAPH}; files of torch.save are named .pt")
     old = "serialized_exported_program.json" in archive.namelist()
     for entry in archive.infolist():
         name = entry.filename
@@ -136,9 +140,7 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             or (folder in {"data/weights", "data/constants"} and _TENSOR.fullmatch(last))
         )
         if not known:
-            raise UnsafeError(f"the entry {entry.filename!r}")
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"its entry {entry.filename!r} is compressed")
+            raise UnsafeError(f"the entry {shown(entry.filename)!r}")
         found[name] = entry
     return found
 
@@ -161,7 +163,7 @@ def _payloads(config: str, document: Any, entries: dict[str, zipfile.ZipInfo]) -
         if not pickled[name]:
             sizes = [size["as_int"] for size in payload["tensor_meta"]["sizes"]]
             if entries[name].file_size == 0 and math.prod(sizes) > 0:  # torch would read zeros
-                raise ValueError(f"its entry {name!r} of {meaning} is empty")
+                raise ResanalysisError(f"its entry {name!r} of {meaning} is empty")
     return pickled
 
 
@@ -169,6 +171,8 @@ def _repickled(name: str, content: bytes) -> bytes:
     """A pickle of a tensor, or of tensors by name, written anew."""
     if not content:
         return content
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        check_archive(io.BytesIO(content), len(content))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -17,9 +17,11 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
+
+from resanalysis.errors import ResanalysisError
 
 # Not needed to run the graph, or of no use without what else is dropped here.
 _DROPPED: dict[str, Any] = {"guards_code": [], "treespec_namedtuple_fields": {}}
@@ -102,20 +104,25 @@ def vetted_graph(document: Any) -> Any:
 
 
 def _vetted(value: Any, key: str) -> Any:
+    """One value of the JSON, checked by the key it stands under."""
     if key in _DROPPED:
         return _DROPPED[key]
     if isinstance(value, dict):
-        # An input of the model may have one of these names as well; then it has fields of its own.
-        if key == "metadata" and all(isinstance(entry, str) for entry in value.values()):
-            return {name: value[name] for name in ("nn_module_stack",) if name in value}
-        if key in {"device", "as_device"} and value.keys() <= _CPU.keys():
-            return dict(_CPU)
-        return {_plain(name): _vetted(entry, name) for name, entry in value.items()}
+        return _vetted_dict(value, key)
     if isinstance(value, list):
         return [_vetted(entry, key) for entry in value]
     if isinstance(value, str):
         return _CHECKS.get(key, _plain)(value)
     return value
+
+
+def _vetted_dict(value: dict[str, Any], key: str) -> dict[str, Any]:
+    # An input of the model may have one of these names as well; then it has fields of its own.
+    if key == "metadata" and all(isinstance(entry, str) for entry in value.values()):
+        return {name: value[name] for name in ("nn_module_stack",) if name in value}
+    if key in {"device", "as_device"} and value.keys() <= _CPU.keys():
+        return dict(_CPU)
+    return {_plain(name): _vetted(entry, name) for name, entry in value.items()}
 
 
 def _plain(text: str) -> str:
@@ -164,47 +171,55 @@ def _expression(text: str) -> str:
 
 
 def _plain_arithmetic(tree: ast.AST) -> bool:
-    """Whether an expression consists of numbers, symbols and known functions of them."""
+    """Whether an expression consists of numbers, symbols and known functions of them.
+
+    ``growth`` is the product of all exponents around a node: powers of powers multiply, and a short text
+    can stand for a number that no memory holds.
+    """
     pending: list[tuple[ast.AST, int]] = [(tree, 1)]
     while pending:
         node, growth = pending.pop()
-        inside: Iterable[ast.AST] = ()
         power = _power(node)
         if power is not None:
-            inside, growth = (power[0],), growth * max(1, abs(power[1]))
+            growth *= max(1, abs(power[1]))
             if growth > _LARGEST_EXPONENT:
                 return False
-        elif isinstance(node, ast.Call):
-            if not isinstance(node.func, ast.Name) or not _known_call(node.func.id, node):
-                return False
-            inside = () if node.func.id in _MAKERS else node.args
-        elif isinstance(node, ast.Constant):
-            if not isinstance(node.value, int | float):
-                return False
-        elif isinstance(node, ast.Name):
-            if not _SYMBOL.fullmatch(node.id) or node.id in _POWERS or _SPECIAL.search(node.id):
-                return False
-        elif isinstance(node, _SYNTAX) and not isinstance(node, ast.Pow | ast.LShift | ast.RShift):
-            inside = ast.iter_child_nodes(node)
+            inside: Iterable[ast.AST] | None = (power[0],)
         else:
+            inside = _inside(node)
+        if inside is None:
             return False
         pending.extend((child, growth) for child in inside)
     return True
 
 
+def _inside(node: ast.AST) -> Iterable[ast.AST] | None:
+    """What is still to be looked at in a part of an expression; ``None`` if the part is not allowed."""
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or not _known_call(node.func.id, node):
+            return None
+        return () if node.func.id in _MAKERS else node.args
+    if isinstance(node, ast.Constant):
+        return () if isinstance(node.value, int | float) else None
+    if isinstance(node, ast.Name):
+        return () if _is_symbol(node.id) and node.id not in _POWERS else None
+    # Powers came before; a shift grows as fast as a power does.
+    if isinstance(node, _SYNTAX) and not isinstance(node, ast.Pow | ast.LShift | ast.RShift):
+        return ast.iter_child_nodes(node)
+    return None
+
+
+def _is_symbol(name: str) -> bool:
+    return _SYMBOL.fullmatch(name) is not None and not _SPECIAL.search(name)
+
+
 def _power(node: ast.AST) -> tuple[ast.AST, int] | None:
     """Base and exponent of a power with a whole number as its exponent."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        base, exponent = node.left, node.right
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id not in _POWERS or len(node.args) != 2 or node.keywords:
-            return None
-        base, exponent = node.args
-    else:
+    parts = _base_and_exponent(node)
+    if parts is None:
         return None
-    if isinstance(exponent, ast.Call) and isinstance(exponent.func, ast.Name):
-        if exponent.func.id != "Integer" or len(exponent.args) != 1 or exponent.keywords:
-            return None
+    base, exponent = parts
+    if _is_call(exponent, {"Integer"}, 1):
         exponent = exponent.args[0]
     if isinstance(exponent, ast.UnaryOp) and isinstance(exponent.op, ast.USub):
         exponent = exponent.operand
@@ -213,21 +228,37 @@ def _power(node: ast.AST) -> tuple[ast.AST, int] | None:
     return None
 
 
+def _base_and_exponent(node: ast.AST) -> tuple[ast.AST, ast.AST] | None:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return node.left, node.right
+    return (node.args[0], node.args[1]) if _is_call(node, _POWERS, 2) else None
+
+
+def _is_call(node: ast.AST, names: set[str], arguments: int) -> TypeGuard[ast.Call]:
+    """Whether a node calls one of these functions with so many arguments and no keywords."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    return node.func.id in names and len(node.args) == arguments and not node.keywords
+
+
 def _known_call(name: str, call: ast.Call) -> bool:
     """Whether a call is of a known function, or makes a symbol or a number."""
-    for word in call.keywords:
-        if word.arg not in _ASSUMPTIONS or not isinstance(word.value, ast.Constant):
-            return False
-        if not isinstance(word.value.value, int) or word.value.value > 1000:
-            return False
+    if not all(_is_assumption(word) for word in call.keywords):
+        return False
     if name not in _MAKERS:
         return name in _FUNCTIONS and not call.keywords
     if len(call.args) != 1 or not isinstance(call.args[0], ast.Constant):
         return False
     text = str(call.args[0].value)
     if name == "Symbol":
-        return _SYMBOL.fullmatch(text) is not None and not _SPECIAL.search(text)
+        return _is_symbol(text)
     return re.fullmatch(r"-?\d{0,60}(\.\d{0,60})?(e[+-]?\d{1,4})?", text) is not None
+
+
+def _is_assumption(word: ast.keyword) -> bool:
+    if word.arg not in _ASSUMPTIONS or not isinstance(word.value, ast.Constant):
+        return False
+    return isinstance(word.value.value, int) and word.value.value <= 1000
 
 
 def _tree(text: str) -> str:
@@ -252,25 +283,32 @@ def _subtree(tree: dict[str, Any]) -> dict[str, Any]:
     if kind is None:
         return {"type": None, "context": None, "children_spec": []}
     if kind not in _CONTAINERS:
-        match = _TRANSFORMERS.fullmatch(kind) if isinstance(kind, str) else None
-        if match is None:
-            raise UnsafeError(f"inputs or outputs of the type {_shown(str(kind))}")
-        try:
-            importlib.import_module(match[1])  # registers the type, as exporting it did
-        except ImportError as error:
-            raise ValueError(
-                f'it returns a {kind} ({error}): pip install "resanalysis[transformers]"'
-            ) from None
+        _import_outputs(kind)
     keys = json.loads(context)
-    if keys is not None and not (
-        isinstance(keys, list) and all(isinstance(k, str | int | float | bool) for k in keys)
-    ):
+    if keys is not None and not _are_keys(keys):
         raise UnsafeError(f"the keys {_shown(str(context))} of inputs or outputs")
     return {
         "type": kind,
         "context": json.dumps(keys),
         "children_spec": [_subtree(child) for child in children],
     }
+
+
+def _import_outputs(kind: Any) -> None:
+    """Import a class of outputs of transformers, which registers it, as exporting it did."""
+    match = _TRANSFORMERS.fullmatch(kind) if isinstance(kind, str) else None
+    if match is None:
+        raise UnsafeError(f"inputs or outputs of the type {_shown(str(kind))}")
+    try:
+        importlib.import_module(match[1])
+    except ImportError as error:
+        raise ResanalysisError(
+            f'it returns a {kind} ({error}): pip install "resanalysis[transformers]"'
+        ) from None
+
+
+def _are_keys(keys: Any) -> bool:
+    return isinstance(keys, list) and all(isinstance(k, str | int | float | bool) for k in keys)
 
 
 def _shown(text: str) -> str:

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
+from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
-from resanalysis.checkpoint.state import missing
-from resanalysis.user_function import user_function
+from resanalysis.checkpoint.user_function import source_sha256, user_function
+from resanalysis.errors import ResanalysisError
 
 
 def _weights_choice(name: str) -> tuple[str, bool]:
@@ -97,7 +98,7 @@ def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
         if name != "AutoModel" and not (
             isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
         ):
-            raise ValueError(f"its architecture {name!r} is no model of transformers")
+            raise ResanalysisError(f"its architecture {name!r} is no model of transformers")
         model = kind.from_pretrained(
             path, config=config, local_files_only=True, use_safetensors=None
         )
@@ -142,7 +143,9 @@ def from_python(name: str) -> tuple[nn.Module, ModelInfo]:
         raise CheckpointError(
             f"python:{name}: {factory_name}() returned a {type(model).__name__}, not a torch.nn.Module"
         )
-    return model, ModelInfo(f"python:{name}", type(model).__name__, None, None, state_sha256(model))
+    # The weights alone do not say what forward does with them: another version of the code is another model.
+    digest = hashlib.sha256(f"{state_sha256(model)}{source_sha256(factory)}".encode()).hexdigest()
+    return model, ModelInfo(f"python:{name}", type(model).__name__, sha256=digest)
 
 
 def state_sha256(model: nn.Module) -> str:

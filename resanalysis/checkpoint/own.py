@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from resanalysis.checkpoint.errors import CheckpointError
+from resanalysis.checkpoint.filling import filled, named
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
-from resanalysis.checkpoint.state import check_plain, fill, made, named
+from resanalysis.checkpoint.state import check_plain
+from resanalysis.errors import quoted, shown
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
 
@@ -21,6 +23,9 @@ _FORMAT = "resanalysis-checkpoint"
 _VERSION = 1
 # Options of other libraries' constructors that fetch or open something instead of shaping the model.
 _REACHING_OUT = ("weights", "pretrained", "checkpoint", "path", "url", "file", "dir")
+_LONGEST_OPTION = 64
+_LARGEST_OPTION = 4096
+_LARGEST_SIDE = 1 << 16
 
 
 def save_checkpoint(
@@ -81,65 +86,88 @@ def load_own(
     CheckpointError : if the file's record is incomplete, or if ``arch`` is another than it records.
     """
     version = content.get("version")
-    if version != _VERSION:
+    if type(version) is not int or version != _VERSION:
         raise CheckpointError(
-            f"{path} is a checkpoint of version {version}, this resanalysis reads version {_VERSION}; "
-            "update resanalysis, or save its state_dict alone"
+            f"{path} is a checkpoint of version {shown(version)}, this resanalysis reads version "
+            f"{_VERSION}; update resanalysis, or save its state_dict alone"
         )
-    state = cast(Mapping[str, Tensor], _field(path, content, "state_dict", Mapping, "tensors"))
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise _wrong(path, "state_dict", "tensors by name", state)
-    check_plain(state, path)
-    architecture = _architecture(path, content, len(state))
+    state = _state(path, content)
+    architecture = _architecture(path, content, state)
     if arch is not None and str(named(arch, state)) != str(architecture):
         raise CheckpointError(
             f"{path} records that it is {architecture}, and --arch says {arch}; leave --arch out"
         )
-    model = made(architecture, str(path))
-    state = {
-        key: value.float() if value.dtype is torch.float16 else value
-        for key, value in state.items()
-    }
-    fill(model, state, path, architecture, named=True)
-    classes = content.get("classes")
-    if classes is not None and not (
-        isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
-    ):
-        raise _wrong(path, "classes", "a list of names", classes)
+    model = filled(architecture, state, path, named=True)
     return model, ModelInfo(
         path.stem,
         str(architecture),
         _preprocessing(path, content.get("preprocessing")),
-        None if classes is None else tuple(classes),
+        _classes(path, content.get("classes")),
         digest,
     )
 
 
-def _architecture(path: Path, content: Mapping[str, Any], tensors: int) -> Architecture:
+def _state(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors, those stored in half precision in single again."""
+    state = _field(path, content, "state_dict", Mapping, "tensors")
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise _wrong(path, "state_dict", "tensors by name", state)
+    check_plain(state, path)
+    return {
+        key: value.float() if value.dtype is torch.float16 else value
+        for key, value in cast(Mapping[str, Tensor], state).items()
+    }
+
+
+def _classes(path: Path, names: Any) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise _wrong(path, "classes", "a list of names", names)
+    return tuple(shown(name) for name in names)
+
+
+def _architecture(
+    path: Path, content: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> Architecture:
     record = _field(path, content, "architecture", Mapping, "a name and options")
     name, options = record.get("name"), record.get("options", {})
     if not isinstance(name, str):
         raise _wrong(path, "architecture.name", "a text", name)
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
         raise _wrong(path, "architecture.options", "values by name", options)
-    reaching = [key for key in options if any(word in key for word in _REACHING_OUT)]
-    if reaching:
-        raise CheckpointError(
-            f"{path}: its architecture has the option {reaching[0]}={options[reaching[0]]!r}, which "
-            "would read something other than this file; nothing was read. Write it without"
-        )
+    for key, value in options.items():
+        _check_option(path, key, value, state)
     if name in FAMILIES and "depth" not in options:
         raise _wrong(path, "architecture.options.depth", "a whole number", None)
     depth = options.get("depth", 0)
-    if isinstance(depth, int) and depth > tensors:  # each layer has a tensor of weights or more
+    if isinstance(depth, int) and depth > len(state):  # each layer has a tensor of weights or more
         raise CheckpointError(
-            f"{path} records {depth} layers and holds {tensors} tensors; it is damaged"
+            f"{path} records {shown(depth)} layers and holds {len(state)} tensors; it is damaged"
         )
     return Architecture(name, dict(options))
 
 
+def _check_option(path: Path, key: str, value: Any, state: Mapping[str, Tensor]) -> None:
+    """Refuse an option that reads something, is no plain value, or makes a model the file cannot fill."""
+    field = f"architecture.options.{shown(key)}"
+    if any(word in key for word in _REACHING_OUT):
+        raise CheckpointError(
+            f"{path}: its architecture has the option {shown(key)}={quoted(value)}, which "
+            "would read something other than this file; nothing was read. Write it without"
+        )
+    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
+    plain = all(part is None or isinstance(part, str | int | float) for part in parts)
+    if len(parts) > _LONGEST_OPTION or not plain:
+        raise _wrong(path, field, "a plain value or a short list", value)
+    # Whatever an option means, each number of channels or classes is a dimension of some tensor.
+    most = max(_LARGEST_OPTION, *(size for tensor in state.values() for size in tensor.shape))
+    if key != "depth" and any(isinstance(part, int) and part > most for part in parts):
+        raise _wrong(path, field, f"{most} or less", value)
+
+
 def _preprocessing(path: Path, record: Any) -> Preprocessing | None:
-    if not record:
+    if record is None or record == {}:
         return None
     if not isinstance(record, Mapping):
         raise _wrong(path, "preprocessing", "mean and std", record)
@@ -147,22 +175,28 @@ def _preprocessing(path: Path, record: Any) -> Preprocessing | None:
     if min(std) <= 0:
         raise _wrong(path, "preprocessing.std", "numbers above 0", record["std"])
     size = record.get("input_size")
-    if not size:
+    if size is None or size in ((), []):
         return Preprocessing(mean, std)
-    if not all(number > 0 and number % 1 == 0 for number in _numbers(path, record, "input_size")):
+    sizes = _numbers(path, record, "input_size")
+    if not all(0 < number <= _LARGEST_SIDE and number % 1 == 0 for number in sizes):
         raise _wrong(path, "preprocessing.input_size", "whole numbers", size)
-    return Preprocessing(mean, std, tuple(int(number) for number in size))
+    return Preprocessing(mean, std, tuple(int(number) for number in sizes))
 
 
 def _numbers(path: Path, record: Mapping[str, Any], name: str) -> tuple[float, ...]:
     values = record.get(name)
-    if not (
-        isinstance(values, list | tuple)
-        and values
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    ):
+    if not isinstance(values, list | tuple) or not 0 < len(values) <= _LONGEST_OPTION:
+        raise _wrong(path, f"preprocessing.{name}", "a list of numbers", values)
+    if not all(_is_number(value) for value in values):
         raise _wrong(path, f"preprocessing.{name}", "a list of numbers", values)
     return tuple(values)
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number of Python's may be larger than any float.
+    if isinstance(value, int):
+        return abs(value) < 2**53
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _field(path: Path, content: Mapping[str, Any], name: str, kind: type, wanted: str) -> Any:
@@ -173,7 +207,7 @@ def _field(path: Path, content: Mapping[str, Any], name: str, kind: type, wanted
 
 
 def _wrong(path: Path, field: str, wanted: str, found: Any) -> CheckpointError:
-    shown = "nothing" if found is None else f"{type(found).__name__} {str(found)[:60]}"
+    what = "nothing" if found is None else f"{type(found).__name__} {shown(found)}"
     return CheckpointError(
-        f"{path} is a damaged resanalysis checkpoint: its {field} should be {wanted}, found {shown}"
+        f"{path} is a damaged resanalysis checkpoint: its {field} should be {wanted}, found {what}"
     )

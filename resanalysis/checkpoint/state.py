@@ -1,24 +1,53 @@
-"""State dicts: the tensors of a file, and putting them into a model."""
+"""State dicts: the tensors of a file, and which of them are meant."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from resanalysis.checkpoint.errors import CheckpointError, first_line
+from resanalysis.checkpoint.errors import CheckpointError
+from resanalysis.checkpoint.filling import filled, named
+from resanalysis.errors import printable, shown
 from resanalysis.models.architecture import Architecture
-from resanalysis.models.names import architecture_named
 from resanalysis.models.recognise import common_key_names, recognised
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "ema_state_dict", "ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_OUTERMOST = "."  # what --state calls the tensors that are in no dict of their own
+_DEEPEST = 3
 
 
-def model_of_state(path: Path, content: Any, arch: str | None) -> tuple[nn.Module, Architecture]:
+@dataclass(frozen=True)
+class Wanted:
+    """What a user says of a state dict.
+
+    Attributes
+    ----------
+    arch : what it belongs to; recognised where left out.
+    state : which one, where a file holds several, such as ``ema``.
+    remap : take the tensors in their order where their names do not fit.
+    """
+
+    arch: str | None = None
+    state: str | None = None
+    remap: bool = False
+
+    def __str__(self) -> str:
+        """The first option that was given, as on the command line; empty if there is none."""
+        if self.arch is not None:
+            return f"--arch {self.arch}"
+        if self.state is not None:
+            return f"--state {self.state}"
+        return "--remap" if self.remap else ""
+
+
+def model_of_state(path: Path, content: Any, wanted: Wanted) -> tuple[nn.Module, Architecture]:
     """The model a bare or wrapped state dict belongs to, filled with it.
 
     Raises
@@ -26,50 +55,92 @@ def model_of_state(path: Path, content: Any, arch: str | None) -> tuple[nn.Modul
     CheckpointError : if there are no tensors, if their architecture is not known, or if they do not
         fit it.
     """
-    state = common_key_names(state_dict(path, content))
-    if arch is not None:
-        architecture = named(arch, state)
+    state = _common_names(state_dict(path, content, wanted.state), path)
+    if wanted.arch is not None:
+        architecture = named(wanted.arch, state)
     else:
         found = recognised(state)
         if found is None:
-            keys = ", ".join(list(state)[:3])
+            keys = ", ".join(shown(key) for key in list(state)[:3])
             raise CheckpointError(
                 f"{path}: the architecture is not recognised from its {len(state)} tensors ({keys}, "
                 "…); name it with --arch NAME, or give a function that makes the model: "
                 "python:package.module:factory"
             )
         architecture = found
-    model = made(architecture, str(path))
-    fill(model, state, path, architecture, named=arch is not None)
-    return model, architecture
+    guess = wanted.arch is not None
+    return filled(architecture, state, path, named=guess, remap=wanted.remap), architecture
 
 
-def state_dict(path: Path, content: Any) -> dict[str, Tensor]:
+def state_dict(path: Path, content: Any, name: str | None = None) -> dict[str, Tensor]:
     """The tensors of a bare or wrapped state dict, without the prefixes wrappers leave.
+
+    Parameters
+    ----------
+    name : which state dict, where there are several; left out, the first by the tool's order is taken,
+        with a warning if another one differs from it.
 
     Raises
     ------
     CheckpointError : if there are none, or some are of a kind that is no weight.
     """
-    state: Any = content
-    for _ in range(3):
-        inner = next(
-            (
-                state[key]
-                for key in _WRAPPERS
-                if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)
-            ),
-            None,
-        )
-        if inner is None:
-            break
-        state = inner
-    if not isinstance(state, Mapping):
+    found = dict(_states(content, _OUTERMOST))
+    if not found:
         raise CheckpointError(f"{path} holds no state dict but {described(content)}")
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise CheckpointError(f"{path} holds no state dict but {described(content)}")
+    if name is not None and name not in found:
+        there = ", ".join(shown(other) for other in found)
+        raise CheckpointError(f"{path} holds no state dict {name!r}; there are {there}")
+    chosen = name if name is not None else _first(found)
+    tensors = _without_prefixes(_by_text(found[chosen], path))
     check_plain(tensors, path)
+    if name is None:
+        _tell_of_others(path, chosen, tensors, found)
+    return tensors
+
+
+def _states(content: Any, place: str) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Every dict of a file that holds tensors, by its name for ``--state``, innermost first.
+
+    Dicts of any name are looked for at the outermost level, as an average of the weights goes by many
+    names; further in only those that wrap a state dict, not the thousands that an optimizer keeps.
+    """
+    if not isinstance(content, Mapping):
+        return
+    if place.count(".") < _DEEPEST:
+        for key in _wrappers(content, place):
+            inner = key if place == _OUTERMOST else f"{place}.{key}"
+            yield from _states(content[key], inner)
+    if any(isinstance(value, Tensor) for value in content.values()):
+        yield place, content
+
+
+def _wrappers(content: Mapping[Any, Any], place: str) -> list[str]:
+    known = [key for key in _WRAPPERS if key in content]
+    if place != _OUTERMOST:
+        return known
+    return known + [key for key in content if isinstance(key, str) and key not in _WRAPPERS]
+
+
+def _first(found: Mapping[str, Mapping[Any, Any]]) -> str:
+    """The state dict that is taken where none is named: of a known name, else the outermost."""
+    for place in found:
+        if all(part in _WRAPPERS for part in place.split(".")):
+            return place
+    return _OUTERMOST if _OUTERMOST in found else next(iter(found))
+
+
+def _by_text(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if isinstance(value, Tensor):
+            name = key if isinstance(key, str) else shown(key)
+            if name in tensors:
+                raise CheckpointError(f"{path} holds two tensors that are called {shown(name)}")
+            tensors[name] = value
+    return tensors
+
+
+def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     stripped = True
     while stripped:
         stripped = False
@@ -80,147 +151,97 @@ def state_dict(path: Path, content: Any) -> dict[str, Tensor]:
     return tensors
 
 
+def _tell_of_others(
+    path: Path, chosen: str, tensors: dict[str, Tensor], found: Mapping[str, Mapping[Any, Any]]
+) -> None:
+    """A file with trained and averaged weights says two things; the user learns which one is measured."""
+    others = [
+        place
+        for place, state in found.items()
+        if place != chosen and _is_rival(place, _without_prefixes(_by_text(state, path)), tensors)
+    ]
+    if others:
+        warnings.warn(
+            printable(
+                f"{path} holds several state dicts with different weights: {shown(chosen)} is read, and not "
+                f"{', '.join(shown(place) for place in others[:4])}; choose with --state NAME"
+            ),
+            stacklevel=2,
+        )
+
+
+def _is_rival(place: str, other: dict[str, Tensor], chosen: dict[str, Tensor]) -> bool:
+    """Whether a dict could be the model as well, and says something else than the chosen one."""
+    if other.keys() != chosen.keys():
+        # Step counters and best scores lie beside a state dict; matrices there are weights.
+        weights = any(value.ndim > 1 for value in other.values())
+        return weights and all(part in (*_WRAPPERS, "") for part in place.split("."))
+    return any(_differs(other[key], chosen[key]) for key in chosen)
+
+
+def _differs(one: Tensor, other: Tensor) -> bool:
+    if _odd_kind(one) is not None or one.dtype is not other.dtype:
+        return True
+    return not torch.equal(one, other)
+
+
+def _common_names(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state under the names of our models; refused if two tensors would get the same one."""
+    # The renaming looks at names alone: carried as values, they show which of two was the last.
+    names = cast(Mapping[str, Tensor], {key: key for key in state})
+    backwards = cast(Mapping[str, Tensor], {key: key for key in reversed(list(state))})
+    renamed = cast(dict[str, str], common_key_names(names))
+    other = cast(dict[str, str], common_key_names(backwards))
+    for name, key in renamed.items():
+        if other[name] != key:
+            raise CheckpointError(
+                f"{path} holds two tensors for {shown(name)}: {shown(other[name])} and {shown(key)}; "
+                "leave out the one that is not meant"
+            )
+    return {name: state[key] for name, key in renamed.items()}
+
+
 def check_plain(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Refuse the tensors that a network of floats cannot take.
 
     Raises
     ------
-    CheckpointError : naming the first that is quantised, complex, sparse or without values.
+    CheckpointError : naming the first that is quantised, complex, sparse or without values, or that
+        claims more values than it has.
     """
     for key, value in tensors.items():
-        kind = (
-            "quantised"
-            if value.is_quantized
-            else "complex"
-            if value.is_complex()
-            else "sparse"
-            if value.layout is not torch.strided
-            else "without values (on the meta device)"
-            if value.is_meta
-            else None
-        )
+        kind = _odd_kind(value)
         if kind is not None:
             raise CheckpointError(
-                f"{path}: the tensor {key} is {kind} ({str(value.dtype)[6:]}); only ordinary tensors can "
-                "be read. Save the state dict of the float model"
+                f"{path}: the tensor {shown(key)} is {kind} ({str(value.dtype)[6:]}); only ordinary "
+                "tensors can be read. Save the state dict of the float model"
             )
+        # One stored number can be repeated without end: a file of a kilobyte with a terabyte of weights.
+        stored = value.untyped_storage().nbytes() // value.element_size()
+        if value.numel() > stored:
+            raise CheckpointError(
+                f"{path}: the tensor {shown(key)} claims {value.numel():,} values and holds {stored:,}; "
+                "save the state dict with tensor.contiguous()"
+            )
+
+
+def _odd_kind(value: Tensor) -> str | None:
+    """What keeps a tensor from being an ordinary one, in a word."""
+    if value.is_quantized:
+        return "quantised"
+    if value.is_complex():
+        return "complex"
+    if value.is_nested:
+        return "nested"
+    if value.layout is not torch.strided:
+        return "sparse"
+    return "without values (on the meta device)" if value.is_meta else None
 
 
 def described(content: Any) -> str:
     """What a file holds, for the end of a message."""
     if isinstance(content, Mapping) and content:
-        return f"a dict with the keys {', '.join(str(key) for key in list(content)[:5])}"
+        return f"a dict with the keys {', '.join(shown(key) for key in list(content)[:5])}"
     if isinstance(content, Mapping):
         return "an empty dict"
     return "nothing (None)" if content is None else f"a value of type {type(content).__name__}"
-
-
-def named(arch: str, state: Mapping[str, Tensor] | None = None) -> Architecture:
-    """The architecture of ``--arch``.
-
-    Raises
-    ------
-    CheckpointError : if there is none of that name.
-    """
-    try:
-        return architecture_named(arch, state)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from None
-
-
-def made(architecture: Architecture, where: str) -> nn.Module:
-    """The model without its weights.
-
-    Raises
-    ------
-    CheckpointError : if it cannot be made; ``where`` begins the message.
-    """
-    try:
-        return architecture.make()
-    except ImportError as error:
-        raise missing("timm", error) from None
-    except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from None
-    except Exception as error:
-        options = ", ".join(f"{key}={value!r}" for key, value in architecture.options.items())
-        raise CheckpointError(
-            f"{where}: {architecture.name} cannot be made with {options}: "
-            f"{type(error).__name__}: {first_line(error)}"
-        ) from None
-
-
-def missing(extra: str, error: ImportError) -> CheckpointError:
-    """What to say where an optional library is not installed."""
-    return CheckpointError(
-        f'{extra} is not installed ({error}): pip install "resanalysis[{extra}]"'
-    )
-
-
-def fill(
-    model: nn.Module,
-    state: Mapping[str, Tensor],
-    path: Path,
-    architecture: Architecture,
-    *,
-    named: bool,
-) -> None:
-    """Load every tensor.
-
-    Raises
-    ------
-    CheckpointError : saying how many tensors do not fit, and the first of each kind.
-    """
-    expected = model.state_dict()
-    optional = {key for key in expected if key.endswith("num_batches_tracked")}
-    absent = [key for key in expected if key not in state and key not in optional]
-    unexpected = [key for key in state if key not in expected]
-    both = [key for key in state if key in expected]
-    misshapen = [key for key in both if state[key].shape != expected[key].shape]
-    whole = [
-        key
-        for key in both
-        if expected[key].is_floating_point() and not state[key].is_floating_point()
-    ]
-    if not (absent or unexpected or misshapen or whole):
-        model.load_state_dict({key: state.get(key, expected[key]) for key in expected})
-        return
-    problems: list[str] = []
-    if absent:
-        problems.append(
-            f"{len(absent)} of {len(expected) - len(optional)} tensors are missing, first {absent[0]}"
-        )
-    if unexpected:
-        problems.append(f"{len(unexpected)} are not its own, first {unexpected[0]}")
-    if misshapen:
-        first = misshapen[0]
-        problems.append(
-            f"{len(misshapen)} have another shape, first {first}: "
-            f"{tuple(state[first].shape)} in the file, {tuple(expected[first].shape)} in the model"
-        )
-    if whole:
-        problems.append(
-            f"floats are expected and {str(state[whole[0]].dtype)[6:]} is found in {len(whole)}, first "
-            f"{whole[0]}"
-        )
-    guess = recognised(state) if named else None
-    advice = (
-        f" Try --arch {guess}." if guess is not None and str(guess) != str(architecture) else ""
-    )
-    raise CheckpointError(
-        f"cannot load {path.name} as {architecture}: {'; '.join(problems)}.{advice}"
-    )
-
-
-def check_finite(model: nn.Module, name: str) -> None:
-    """Refuse NaN weights.
-
-    Raises
-    ------
-    CheckpointError : naming the first tensor that has any.
-    """
-    for key, value in model.state_dict().items():
-        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
-            bad = int((~value.isfinite()).sum())
-            raise CheckpointError(
-                f"{name}: {bad} of {value.numel()} values of {key} are NaN or infinite"
-            )

@@ -1,29 +1,25 @@
 """The command line. Each command is one file beside this one: parse, call, print.
 
-Adding one: write ``cli/NAME.py`` with a function ``NAME`` after the pattern of ``cli/reorder.py``
-and register it below, under the heading it shall have in ``resanalysis --help``.
+The experiments' commands are found by the stem rule from the tuple of experiments; after the pattern of
+``cli/reorder.py``, a file holds a function of its own name, ``EXAMPLES`` for its help page, and in
+``WITHOUT`` the common options that mean nothing to it.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
+from resanalysis.cli import check as check_
+from resanalysis.cli import report as report_
+from resanalysis.cli import study as study_
+from resanalysis.cli import train as train_
 from resanalysis.cli.command import INTERRUPTED, command
-from resanalysis.cli.gradients import gradients
-from resanalysis.cli.inspect import inspect
-from resanalysis.cli.lesion import lesion
-from resanalysis.cli.paths import paths
-from resanalysis.cli.prune import prune
-from resanalysis.cli.rearrange import rearrange
-from resanalysis.cli.reorder import reorder
-from resanalysis.cli.report import report
-from resanalysis.cli.response import response
-from resanalysis.cli.stream import stream
-from resanalysis.cli.study import list_, run
-from resanalysis.cli.train import train
+from resanalysis.experiments import EXPERIMENTS
 
 app = typer.Typer(
     name="resanalysis",
@@ -36,70 +32,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-VIEW, EXPERIMENT, WHOLE = "The view", "Experiments", "Before and after"
+EXPERIMENT, WHOLE = "Experiments", "Before and after"
 
-command(
-    app,
-    panel=VIEW,
-    example="resanalysis inspect torchvision:resnet18 --input-shape 3,224,224\n"
-    "resanalysis inspect resnet56.th --data test.npz",
-)(inspect)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis lesion model.pt --data test.npz --normalize cifar10\n"
-    "resanalysis lesion model.pt --data test.npz --remove 1..20 --draws 100",
-)(lesion)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis reorder model.pt --data test.npz --draws 300",
-)(reorder)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis rearrange model.pt --data test.npz\n"
-    "resanalysis rearrange hf:gpt2 --data tokens:test.npz --group layer --kinds skip,shuffle,parallel",
-)(rearrange)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis paths --depth 110\nresanalysis paths model.pt --data test.npz",
-)(paths)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis gradients model.pt --data test.npz\n"
-    "resanalysis gradients model.pt --data test.npz --limit 256 --method exact --units",
-)(gradients)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis response model.pt --data test.npz\n"
-    "resanalysis response plain=plain56.th residual=resnet56.th --data test.npz --normalize cifar10",
-)(response)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis stream model.pt --data test.npz\n"
-    "resanalysis stream hf:gpt2 --data tokens:test.npz --group layer --no-damage",
-)(stream)
-command(
-    app,
-    panel=EXPERIMENT,
-    example="resanalysis prune model.pt --data test.npz\n"
-    "resanalysis prune model.pt --data test.npz --orders greedy,influence,random --max-drop 0.01",
-)(prune)
-command(
-    app,
-    panel=WHOLE,
-    example="resanalysis train --arch resnet56 --data fashion-mnist:data --out trained",
-)(train)
-command(
-    app,
-    panel=WHOLE,
-    example="resanalysis report model.pt --data test.npz --out report",
-)(report)
+
+def _register(module: ModuleType, panel: str) -> None:
+    """The command of a file: the function that is called as the file is, with its examples."""
+    name = module.__name__.rpartition(".")[2]
+    without: tuple[str, ...] = getattr(module, "WITHOUT", ())
+    command(app, panel=panel, example=module.EXAMPLES.strip(), without=without)(
+        getattr(module, name)
+    )
+
+
+for _experiment in EXPERIMENTS:
+    if not _experiment.command:  # the others are options of a command that is here
+        _register(import_module(f"resanalysis.cli.{_experiment.stem}"), EXPERIMENT)
+for _module in (train_, report_, check_):
+    _register(_module, WHOLE)
 
 study = typer.Typer(
     help="The papers in studies/, run on your own files.",
@@ -108,13 +57,13 @@ study = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(study, name="study", rich_help_panel=WHOLE)
-command(study, panel="Commands", example="resanalysis study list")(list_)
+command(study, panel="Commands", example="resanalysis study list")(study_.list_)
 command(
     study,
     panel="Commands",
     example="resanalysis study run he2015 --set resnet20=r20.th --set resnet56=r56.th "
     "--set data=test.npz --set published=fig7.csv",
-)(run)
+)(study_.run)
 
 
 def _version(wanted: bool) -> None:
@@ -135,10 +84,24 @@ def _main(  # pyright: ignore[reportUnusedFunction]
     pass
 
 
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""Of click, or of the copy of it in newer versions of typer."""
+
+
 def main() -> None:
     """The script: exit code 0, 1 after an error, 2 after a usage error, 130 when stopped."""
     try:
-        app()
-    except KeyboardInterrupt:
+        code: Any = app(standalone_mode=False)
+    except _UsageError as error:
+        if "NoArgs" in type(error).__name__:  # its text is the help page
+            error.show()
+            sys.exit(2)
+        where = "resanalysis" if error.ctx is None else error.ctx.command_path
+        print(
+            f"error: {error.format_message().rstrip('.')} ({where} -h says more)", file=sys.stderr
+        )
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
         print("stopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any, get_type_hints
 import typer
 
 from resanalysis.cli.options import Output
+from resanalysis.errors import ResanalysisError
+from resanalysis.progress import noticed_interrupts
 
-PACKAGE = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
 
 
 def command(
-    app: typer.Typer, *, panel: str, example: str
+    app: typer.Typer, *, panel: str, example: str, without: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command of ``app``, under its own name.
 
@@ -30,6 +32,8 @@ def command(
     ----------
     panel : heading it has in ``resanalysis --help``.
     example : command lines for the end of its help page, separated by newlines.
+    without : fields of its dataclasses that mean nothing to it. They become no options, so that one who gives
+        them is told, and keep their defaults.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -40,7 +44,7 @@ def command(
             hint = hints[parameter.name]
             if is_dataclass(hint):
                 groups[parameter.name] = hint
-                parameters.extend(_options(hint))
+                parameters.extend(_options(hint, without))
             else:
                 parameters.append(
                     parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
@@ -49,15 +53,22 @@ def command(
         @wraps(function)
         def run(**values: Any) -> None:
             for name, group in groups.items():
-                values[name] = group(**{f.name: values.pop(f.name) for f in fields(group)})
+                given = {f.name: values.pop(f.name) for f in fields(group) if f.name in values}
+                values[name] = group(**given)
             output: Output = values.get("output") or Output()
             try:
-                function(**values)
+                with noticed_interrupts():
+                    function(**values)
             except (typer.Exit, typer.Abort, typer.BadParameter):
                 raise
             except KeyboardInterrupt:
                 _say(_interrupted(output.out))
                 raise typer.Exit(INTERRUPTED) from None
+            except BrokenPipeError:
+                # The reader of --json has enough (``| head``). Python would complain once more as it closes
+                # the pipe at the end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(0) from None
             except BaseException as error:
                 if output.debug:
                     traceback.print_exc()
@@ -75,7 +86,7 @@ def command(
     return register
 
 
-def _options(group: Any) -> list[inspect.Parameter]:
+def _options(group: Any, without: Collection[str]) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [
         inspect.Parameter(
@@ -85,31 +96,38 @@ def _options(group: Any) -> list[inspect.Parameter]:
             default=inspect.Parameter.empty if field.default is MISSING else field.default,
         )
         for field in fields(group)
+        if field.name not in without
     ]
 
 
 def message(error: BaseException) -> str:
-    """One line for a user.
-
-    A ``ValueError`` raised in this package is a check of ours and speaks for itself; anything else
-    is named as unexpected.
-    """
-    text = str(error).strip()
-    if isinstance(error, (ValueError, FloatingPointError)) and _raised_here(error):
+    """One line for a user: what was wrong in what they asked for, or that the mistake is ours."""
+    text = _text_of(error)
+    if isinstance(error, ResanalysisError | FloatingPointError):
         return f"error: {text}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"error: {error.filename}: {(error.strerror or text).lower()}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _out_of_memory(error):
         return "error: out of memory; try a smaller --batch-size, or --limit"
     first = text.splitlines()[0] if text else ""
     return (
-        f"unexpected error: {type(error).__name__}: {first} (rerun with --debug for the traceback)"
+        f"unexpected error: {type(error).__name__}: {first} (a mistake of resanalysis, not yours: please "
+        "report it with the command and the traceback that --debug shows)"
     )
 
 
-def _raised_here(error: BaseException) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and PACKAGE in Path(frames[-1].filename).resolve().parents
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # a class of a user's own may fail here too
+        return "its text cannot be read"
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # torch has no type of its own for a CPU that has no more
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in _text_of(error)
 
 
 def _interrupted(out: Path) -> str:

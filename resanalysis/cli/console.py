@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from resanalysis.cli.options import Output
-    from resanalysis.headlines import Headlines
+    from resanalysis.figures.headlines import Headlines
 
 
 def tell(output: Output, text: str) -> None:
@@ -34,13 +34,13 @@ def show(
     by stem for several.
     """
     if output.as_json:
-        from resanalysis.results import json_rows
+        from resanalysis.run.cells import json_rows
 
         rows: Any = {stem: json_rows(frame) for stem, frame in tables.items()}
         print(json.dumps(rows if len(rows) > 1 else next(iter(rows.values())), allow_nan=False))
     if output.quiet:
         return
-    from resanalysis.headlines import headlines
+    from resanalysis.figures.headlines import headlines
 
     console = Console(file=sys.stderr if output.as_json else sys.stdout, highlight=False)
     for stem, frame in tables.items():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
-from warnings import catch_warnings, filterwarnings
+from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.console import show
-from resanalysis.cli.options import Data, Model, Output, Source
-from resanalysis.cli.subject import running, subject_of
+from resanalysis.cli.analyse import Plan, analyse
+from resanalysis.cli.options import Comparing, Data, Drawing, Models, Output, Source
 
-if TYPE_CHECKING:
-    import pandas as pd
+EXAMPLES = """
+resanalysis gradients model.pt --data test.npz
+resanalysis gradients model.pt --data test.npz --limit 256 --method exact --units
+"""
+
 
 IMAGES = 32
 
@@ -27,10 +28,12 @@ class Place(StrEnum):
 
 
 def gradients(
-    model: Model,
-    data: Data,
+    models: Models,
     source: Source,
+    comparing: Comparing,
+    drawing: Drawing,
     output: Output,
+    data: Data = None,
     method: Annotated[
         str,
         typer.Option(metavar="M", help="exact, sampled and rms, or some of them, with commas."),
@@ -79,45 +82,15 @@ def gradients(
             f"--method {method!r}: {unknown[0]!r} is not one of exact, sampled and rms"
         )
 
-    from resanalysis import figures
-    from resanalysis.experiments.gradients import gradients as by_length
-    from resanalysis.experiments.unit_share import unit_share
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-
     source = replace(source, limit=source.limit or IMAGES)
     shared: dict[str, Any] = {
+        "images": None,
         "at": at.value,
         "max_length": max_length,
         "dtype": "float64" if double else "float32",
     }
     drawn = {"samples": samples, "precision": precision, "repetitions": repetitions}
-    subject = subject_of(model, data, source, output)
-    plans: list[tuple[str, Any, Any, dict[str, Any]]] = [
-        ("gradients", by_length, figures.gradients, {"method": methods, **drawn, **shared})
-    ]
+    plans = [Plan("gradients", {"method": methods, **drawn, **shared})]
     if units:
-        plans.append(("unit_share", unit_share, figures.unit_share, shared))
-    tables: dict[str, pd.DataFrame] = {}
-    files: list[Any] = []
-    for stem, experiment, draw, options in plans:
-        with Run(output.out, stem, fresh=output.fresh) as run, catch_warnings():
-            filterwarnings("ignore", "the interval of mean_norm")  # the headlines say it
-            tables[stem] = measure(
-                run,
-                lambda store, experiment=experiment, options=options: experiment(
-                    subject.network,
-                    subject.examples(),
-                    images=None,
-                    seed=output.seed,
-                    store=store,
-                    **options,
-                    **running(subject, source, output),
-                ),
-                draw,
-                options=options,
-                seed=output.seed,
-                subject=subject,
-            )
-            files += run.files
-    show(output, tables, f"gradients of {model}", files)
+        plans.append(Plan("unit_share", shared))
+    analyse(plans, models, data, source, drawing, output, comparing)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from resanalysis.cli.console import show
-from resanalysis.cli.options import InputShape, Model, OptionalData, Output, Source
+from resanalysis.cli.options import Data, Drawing, InputShape, Model, Output, Source
 from resanalysis.cli.subject import subject_of
+
+EXAMPLES = """
+resanalysis inspect torchvision:resnet18 --input-shape 3,224,224
+resanalysis inspect resnet56.th --data test.npz
+"""
+WITHOUT = ("batch_size", "arithmetic", "seed")
 
 
 def inspect(
     model: Model,
     source: Source,
+    drawing: Drawing,
     output: Output,
-    data: OptionalData = None,
+    data: Data = None,
     input_shape: InputShape = None,
 ) -> None:
     """The chain of residual units that a model is.
@@ -21,18 +28,12 @@ def inspect(
     join, shapes, parameters and floating-point operations. Needs no data if the checkpoint records
     the input shape.
     """
-    from resanalysis import figures
-    from resanalysis.experiments.inspect import inspect as experiment
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
+    from resanalysis.experiments import experiment_named
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import Analysis, measured
 
     with Run(output.out, "inspect", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output, input_shape)
-        table = measure(
-            run,
-            lambda _: experiment(subject.network, subject.example),
-            figures.inspect,
-            options={},
-            subject=subject,
-        )
-    show(output, {"inspect": table}, f"{model}, unraveled", run.files)
+        analysis = Analysis(run, subject, {})
+        tables = measured(analysis, experiment_named("inspect"), figure=drawing.arguments())
+    show(output, {"inspect": tables["inspect"]}, f"{model}, unraveled", run.files)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.console import show
-from resanalysis.cli.options import Data, Metric, Model, Output, Source
-from resanalysis.cli.subject import running, subject_of, whole_numbers
+from resanalysis.cli.analyse import Plan, analyse
+from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+from resanalysis.cli.subject import whole_numbers
+
+EXAMPLES = """
+resanalysis lesion model.pt --data test.npz --normalize cifar10
+resanalysis lesion model.pt --data test.npz --remove 1..20 --draws 100
+"""
 
 
 class Transitions(StrEnum):
@@ -29,10 +33,12 @@ class Part(StrEnum):
 
 
 def lesion(
-    model: Model,
-    data: Data,
+    models: Models,
     source: Source,
+    comparing: Comparing,
+    drawing: Drawing,
     output: Output,
+    data: Data = None,
     remove: Annotated[
         str | None,
         typer.Option(metavar="K", help="Delete this many units at random: 5, 1..20 or 1,2,5."),
@@ -61,32 +67,12 @@ def lesion(
     With --remove it writes lesion_many.csv, .pdf and .png instead: k random units deleted together,
     the draws nested (Figure 5a).
     """
-    removed = None if remove is None else whole_numbers(remove, "--remove")
-    stem = "lesion" if removed is None else "lesion_many"
-
-    from resanalysis import figures
-    from resanalysis.experiments.lesion import lesion as lesion_alone
-    from resanalysis.experiments.lesion_many import lesion_many
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.user_function import user_function
-
-    with Run(output.out, stem, fresh=output.fresh) as run:
-        subject = subject_of(model, data, source, output)
-        options: dict[str, Any] = {"part": part.value}
-        experiment = partial(lesion_alone, subject.network, subject.examples(), **options)
-        if removed is not None:
-            options = {"removed": removed, "draws": draws, "transitions": transitions.value}
-            experiment = partial(lesion_many, subject.network, subject.examples(), **options)
-        own = None if metric is None else user_function(metric, "--metric")
-        table = measure(
-            run,
-            lambda store: experiment(
-                metric=own, seed=output.seed, store=store, **running(subject, source, output)
-            ),
-            figures.lesion if removed is None else figures.lesion_many,
-            options=options if metric is None else {**options, "metric": metric},
-            seed=output.seed,
-            subject=subject,
-        )
-    show(output, {stem: table}, f"{stem} of {model}", run.files)
+    options: dict[str, Any]
+    if remove is None:
+        stem, options = "lesion", {"part": part.value}
+    else:
+        removed = whole_numbers(remove, "--remove")
+        stem = "lesion_many"
+        options = {"removed": removed, "draws": draws, "transitions": transitions.value}
+    plan = Plan(stem, options).measuring(metric)
+    analyse([plan], models, data, source, drawing, output, comparing)

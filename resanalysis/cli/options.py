@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,10 +27,18 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_def
 OptionalModel = Annotated[
     str | None, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)
 ]
-Data = Annotated[
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help=f"{MODEL_HELP} Several are laid side by side; LABEL=MODEL says what to call one.",
+        show_default=False,
+    ),
+]
+TrainingData = Annotated[
     str, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
 ]
-OptionalData = Annotated[
+Data = Annotated[
     str | None, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
 ]
 InputShape = Annotated[
@@ -96,6 +104,22 @@ class Source:
             rich_help_panel="Model",
         ),
     ] = None
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which state dict of a file that holds several, such as ema.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    remap: Annotated[
+        bool,
+        typer.Option(
+            "--remap",
+            help="Take the tensors of a state dict in their order, where their names are not the model's.",
+            rich_help_panel="Model",
+        ),
+    ] = False
     submodule: Annotated[
         str | None,
         typer.Option(
@@ -171,6 +195,14 @@ class Source:
             rich_help_panel="Running",
         ),
     ] = None
+    image_seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="S",
+            help="Chooses the examples of --limit; where left out, --seed does.",
+            rich_help_panel="Data",
+        ),
+    ] = None
     arithmetic: Annotated[
         Arithmetic,
         typer.Option(
@@ -187,6 +219,40 @@ class Source:
             rich_help_panel="Running",
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """What several models are to each other."""
+
+    pool: Annotated[
+        bool,
+        typer.Option(
+            "--pool",
+            help="The models are training seeds of one network: also their mean, with intervals between seeds.",
+            rich_help_panel="Model",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the figure is drawn."""
+
+    width: Annotated[
+        float,
+        typer.Option(
+            min=2.0,
+            max=14.0,
+            metavar="IN",
+            help="Width of the figure in inches: 2.7 for half a column, 5.5 or 7 for a full one.",
+            rich_help_panel="Results",
+        ),
+    ] = 5.5
+
+    def arguments(self) -> dict[str, Any]:
+        """For a figure's function."""
+        return {"width": self.width}
 
 
 @dataclass(frozen=True)

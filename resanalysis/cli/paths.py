@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from resanalysis.cli.console import show
-from resanalysis.cli.options import InputShape, OptionalData, OptionalModel, Output, Source
+from resanalysis.cli.options import Data, Drawing, InputShape, OptionalModel, Output, Source
 from resanalysis.cli.subject import subject_of
 
-if TYPE_CHECKING:
-    from resanalysis.pipeline import Subject
+EXAMPLES = """
+resanalysis paths --depth 110
+resanalysis paths model.pt --data test.npz
+"""
+WITHOUT = ("batch_size", "arithmetic", "seed", "limit", "image_seed")
 
 
 class Block(StrEnum):
@@ -24,6 +27,7 @@ class Block(StrEnum):
 
 def paths(
     source: Source,
+    drawing: Drawing,
     output: Output,
     model: OptionalModel = None,
     depth: Annotated[
@@ -41,7 +45,7 @@ def paths(
             "the MODEL records.",
         ),
     ] = None,
-    data: OptionalData = None,
+    data: Data = None,
     input_shape: InputShape = None,
 ) -> None:
     """How many paths there are of each length, exactly.
@@ -60,36 +64,24 @@ def paths(
             f"name one of MODEL, --depth and --units, got {' and '.join(given) or 'none of them'}"
         )
 
-    from resanalysis import figures
-    from resanalysis.experiments.paths import paths as experiment
-    from resanalysis.models.survival import recorded_survival
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
+    if model is None and (source != Source() or data is not None or input_shape is not None):
+        raise typer.BadParameter(
+            f"{given[0]} needs no network: options that say how a MODEL is read go with a MODEL"
+        )
 
+    from resanalysis.experiments import experiment_named
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import Analysis, measured
+
+    options: dict[str, Any] = {"depth": depth, "block": block.value, "units": units}
     with Run(output.out, "paths", fresh=output.fresh) as run:
-        subject: Subject | None = None
+        subject = None
         if model is not None:
             subject = subject_of(model, data, source, output, input_shape)
-        options: dict[str, Any] = {
-            "depth": depth,
-            "block": block.value,
-            "units": units,
-            "survival": survival,
-        }
-        if subject is not None and survival is None:
-            # A network trained with stochastic depth says itself how often each branch ran.
-            options["survival"] = recorded_survival(subject.module)
-        network = None if subject is None else subject.network
-        table = measure(
-            run,
-            lambda _: experiment(network, **options),
-            figures.paths,
-            options=options,
-            subject=subject,
-        )
-    show(
-        output,
-        {"paths": table},
-        f"paths of {model or f'a network of {given[0][2:]} {depth or units}'}",
-        run.files,
-    )
+        # A network trained with stochastic depth says itself how often each branch ran.
+        recorded = None if subject is None else subject.survival
+        options["survival"] = recorded if survival is None else survival
+        analysis = Analysis(run, subject, options)
+        tables = measured(analysis, experiment_named("paths"), figure=drawing.arguments())
+    of = model or f"a network of {given[0][2:]} {depth or units}"
+    show(output, {"paths": tables["paths"]}, f"paths of {of}", run.files)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Model, Output, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of
+from resanalysis.errors import ResanalysisError
 
-if TYPE_CHECKING:
-    import pandas as pd
+EXAMPLES = """
+resanalysis prune model.pt --data test.npz
+resanalysis prune model.pt --data test.npz --orders greedy,influence,random --max-drop 0.01
+"""
 
 
 class By(StrEnum):
@@ -32,9 +36,10 @@ class Transitions(StrEnum):
 
 def prune(
     model: Model,
-    data: Data,
     source: Source,
+    drawing: Drawing,
     output: Output,
+    data: Data = None,
     orders: Annotated[
         str | None,
         typer.Option(
@@ -97,14 +102,13 @@ def prune(
         None if orders is None else [name.strip() for name in orders.split(",") if name.strip()]
     )
 
-    from resanalysis import figures
-    from resanalysis.experiments.prune import prune as experiment
+    from resanalysis.experiments import experiment_named
     from resanalysis.experiments.prune_choice import choose
     from resanalysis.experiments.prune_order import DEFAULT, ORDERS
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.shortened import check_whole
-    from resanalysis.shortened_files import write_shortened
+    from resanalysis.routes.shortening import check_whole
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import Analysis
+    from resanalysis.run.shortened_files import write_shortened
 
     if chosen is not None and (not chosen or set(chosen) - set(ORDERS)):
         raise typer.BadParameter(f"--orders {orders!r}: choose from {', '.join(ORDERS)}")
@@ -122,46 +126,38 @@ def prune(
         "calibration": calibration,
         "timing": timing,
     }
-    reason = ""
+    recorded = {**options, "remove": remove, "max_drop": max_drop, "follow": follow}
+    experiment = experiment_named("prune")
     with Run(output.out, "prune", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)
         if shorten:
             check_whole(subject.network)
-
-        def measured(store: Any) -> pd.DataFrame:
-            nonlocal reason
-            frame = experiment(
-                subject.network,
-                subject.examples(),
-                **options,
-                seed=output.seed,
-                store=store,
-                **running(subject, source, output),
-            )
-            if shorten:
-                choice = choose(frame, order=follow, remove=remove, max_drop=max_drop)
-                reason = choice.reason
-                if choice.units:
-                    gone = " ".join(str(unit) for unit in choice.units)
-                    tell(output, f"removed {gone}: costs {100 * choice.drop:+.2f} points")
-                    run.files += write_shortened(
-                        output.out,
-                        subject.network,
-                        choice.units,
-                        model=subject.module,
-                        example=subject.example,
-                        facts={"order": choice.order, "drop": choice.drop},
-                    )
-            return frame
-
-        table = measure(
-            run,
-            measured,
-            figures.prune,
-            options={**options, "remove": remove, "max_drop": max_drop, "follow": follow},
+        analysis = Analysis(run, subject, recorded, output.seed)
+        tables = experiment.measure(
+            subject,
+            **options,
             seed=output.seed,
-            subject=subject,
+            store=analysis.store(),
+            **running(subject, source, output),
         )
-    show(output, {"prune": table}, f"prune of {model}", run.files)
-    if reason:
-        raise ValueError(reason)
+        done = time.perf_counter()
+        figure = experiment.draw(tables, **drawing.arguments())
+        choice = None
+        if shorten:
+            choice = choose(tables["prune"], order=follow, remove=remove, max_drop=max_drop)
+        if choice is not None and choice.units:
+            run.files += write_shortened(
+                output.out,
+                subject.network,
+                choice.units,
+                model=subject.module,
+                example=subject.example,
+                facts={"order": choice.order, "drop": choice.drop},
+            )
+        analysis.record(tables, {"prune": figure}, done)
+    if choice is not None and not choice.units:
+        raise ResanalysisError(f"{choice.reason}; the table is in {output.out / 'prune.csv'}")
+    if choice is not None:
+        gone = " ".join(str(unit) for unit in choice.units)
+        tell(output, f"removed {gone}: costs {100 * choice.drop:+.2f} points")
+    show(output, tables, f"prune of {model}", run.files)

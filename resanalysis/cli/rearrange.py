@@ -7,9 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.console import show
-from resanalysis.cli.options import Data, Model, Output, Source
-from resanalysis.cli.subject import running, subject_of, whole_numbers
+from resanalysis.cli.analyse import Plan, analyse
+from resanalysis.cli.options import Data, Drawing, Model, Output, Source
+from resanalysis.cli.subject import whole_numbers
+
+EXAMPLES = """
+resanalysis rearrange model.pt --data test.npz
+resanalysis rearrange hf:gpt2 --data tokens:test.npz --group layer --kinds skip,shuffle,parallel
+"""
+
 
 ALL = "skip,reverse,shuffle,repeat,parallel,looped,swap"
 
@@ -23,9 +29,10 @@ class Measure(StrEnum):
 
 def rearrange(
     model: Model,
-    data: Data,
     source: Source,
+    drawing: Drawing,
     output: Output,
+    data: Data = None,
     kinds: Annotated[
         str, typer.Option(metavar="LIST", help="What to do to the middle, separated by commas.")
     ] = ALL,
@@ -65,11 +72,7 @@ def rearrange(
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     wanted = None if sizes is None else whole_numbers(sizes, "--sizes")
 
-    from resanalysis import figures
-    from resanalysis.experiments.rearrange import rearrange as experiment
-    from resanalysis.pipeline import measure as measured
-    from resanalysis.rearrangement import KINDS
-    from resanalysis.results import Run
+    from resanalysis.routes.rearranged import KINDS
 
     unknown = [kind for kind in chosen if kind not in KINDS]
     if unknown or not chosen:
@@ -82,21 +85,4 @@ def rearrange(
         "stage": stage,
         "measure": None if measure is None else measure.value,
     }
-    with Run(output.out, "rearrange", fresh=output.fresh) as run:
-        subject = subject_of(model, data, source, output)
-        table = measured(
-            run,
-            lambda store: experiment(
-                subject.network,
-                subject.examples(),
-                **options,
-                seed=output.seed,
-                store=store,
-                **running(subject, source, output),
-            ),
-            figures.rearrange,
-            options=options,
-            seed=output.seed,
-            subject=subject,
-        )
-    show(output, {"rearrange": table}, f"rearrange of {model}", run.files)
+    analyse([Plan("rearrange", options)], [model], data, source, drawing, output)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from resanalysis.cli.console import show
-from resanalysis.cli.options import Data, Metric, Model, Output, Source
-from resanalysis.cli.subject import running, subject_of
+from resanalysis.cli.analyse import Plan, analyse
+from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+
+EXAMPLES = """
+resanalysis reorder model.pt --data test.npz --draws 300
+"""
 
 
 def reorder(
-    model: Model,
-    data: Data,
+    models: Models,
     source: Source,
+    comparing: Comparing,
+    drawing: Drawing,
     output: Output,
+    data: Data = None,
     draws: Annotated[
         int, typer.Option(min=1, metavar="N", help="Orders to try, spread over Kendall's tau.")
     ] = 300,
@@ -27,32 +32,5 @@ def reorder(
     reorder.csv, .pdf and .png: the error against Kendall's tau between the new order and the
     trained one, over all units (Veit et al. 2016, Figure 5b).
     """
-    from resanalysis import figures
-    from resanalysis.experiments.reorder import reorder as experiment
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.user_function import user_function
-
-    with Run(output.out, "reorder", fresh=output.fresh) as run:
-        subject = subject_of(model, data, source, output)
-        own = None if metric is None else user_function(metric, "--metric")
-        options: dict[str, Any] = {"draws": draws}
-        if metric is not None:
-            options["metric"] = metric
-        table = measure(
-            run,
-            lambda store: experiment(
-                subject.network,
-                subject.examples(),
-                draws=draws,
-                metric=own,
-                seed=output.seed,
-                store=store,
-                **running(subject, source, output),
-            ),
-            figures.reorder,
-            options=options,
-            seed=output.seed,
-            subject=subject,
-        )
-    show(output, {"reorder": table}, f"reorder of {model}", run.files)
+    plan = Plan("reorder", {"draws": draws}).measuring(metric)
+    analyse([plan], models, data, source, drawing, output, comparing)

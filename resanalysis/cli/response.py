@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from warnings import catch_warnings
 
 import typer
 
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import MODEL_HELP, Data, Output, Source, floats
+from resanalysis.cli.options import Data, Drawing, Models, Output, Source
+from resanalysis.cli.subject import reading, running
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from resanalysis.results import PartialStore
+EXAMPLES = """
+resanalysis response model.pt --data test.npz
+resanalysis response plain=plain56.th residual=resnet56.th --data test.npz --normalize cifar10
+"""
+WITHOUT = ("group", "plain", "arithmetic")
 
 
 def response(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help=f"{MODEL_HELP} LABEL=MODEL says what the figure calls it.",
-            show_default=False,
-        ),
-    ],
-    data: Data,
+    models: Models,
     source: Source,
+    drawing: Drawing,
     output: Output,
+    data: Data = None,
     kinds: Annotated[
         str,
         typer.Option(
@@ -50,62 +47,34 @@ def response(
     model (He et al. 2015, Figure 7); with --published also response_distance.csv.
     """
     from resanalysis import figures
-    from resanalysis.experiments.response import response as experiment
-    from resanalysis.experiments.response_distance import published_responses, response_distance
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-    from resanalysis.several import load_several
+    from resanalysis.experiments import experiment_named
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import Analysis
+    from resanalysis.run.several import read_several
+    from resanalysis.statistics.curves import published_responses, response_distance
 
     chosen = [kind.strip() for kind in kinds.split(",")]
     curves = None if published is None else published_responses(published)
+    measured = {"kinds": chosen, "submodule": source.submodule}
+    options = {**measured, "published": None if published is None else published.name}
     with Run(output.out, "response", fresh=output.fresh) as run:
-        several = load_several(
-            models,
-            data,
-            arch=source.arch,
-            trust_pickle=source.trust_pickle,
-            submodule=source.submodule,
-            normalize=source.normalize,
-            mean=None if source.mean is None else floats(source.mean),
-            std=None if source.std is None else floats(source.std),
-            limit=source.limit,
-            device=source.device,
-            seed=output.seed,
-        )
-        beside: dict[str, pd.DataFrame] = {}
-
-        def measured(store: PartialStore) -> pd.DataFrame:
-            frame = experiment(
-                several.models,
-                several.examples,
-                kinds=chosen,
-                submodule=source.submodule,
-                batch_size=source.batch_size,
-                device=several.device,
-                seed=output.seed,
-                store=store,
-                show_progress=not output.quiet,
-            )
-            if curves is not None:
-                beside["response_distance"] = response_distance(frame, curves)
-                frame.attrs["distance"] = beside["response_distance"].to_dict("records")
-            return frame
-
+        several = read_several(models, data, reading(source, output))
+        analysis = Analysis(run, several, options, output.seed)
         with catch_warnings(record=True) as caught:
-            table = measure(
-                run,
-                measured,
-                lambda frame: figures.response(frame, published=curves),
-                options={
-                    "kinds": chosen,
-                    "submodule": source.submodule,
-                    "published": None if published is None else published.name,
-                },
+            tables = experiment_named("response").measure(
+                several,
+                **measured,
                 seed=output.seed,
-                subject=several,
-                beside=beside,
+                store=analysis.store(),
+                **running(several, source, output),
             )
+        done = time.perf_counter()
+        if curves is not None:
+            distance = tables["response_distance"] = response_distance(tables["response"], curves)
+            tables["response"].attrs["distance"] = distance.to_dict("records")
+        figure = figures.response(tables["response"], published=curves, **drawing.arguments())
+        analysis.record(tables, {"response": figure}, done)
     for warning in caught:
         if issubclass(warning.category, UserWarning):
             tell(output, f"note: {warning.message}")
-    show(output, {"response": table}, f"response of {several.model}", run.files)
+    show(output, {"response": tables["response"]}, f"response of {several.model}", run.files)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from resanalysis.cli.console import show
-from resanalysis.cli.options import Data, Model, Output, Source
-from resanalysis.cli.subject import running, subject_of
+from resanalysis.cli.analyse import Plan, analyse
+from resanalysis.cli.options import Comparing, Data, Drawing, Models, Output, Source
 
-if TYPE_CHECKING:
-    import pandas as pd
+EXAMPLES = """
+resanalysis stream model.pt --data test.npz
+resanalysis stream hf:gpt2 --data tokens:test.npz --group layer --no-damage
+"""
 
 
 def stream(
-    model: Model,
-    data: Data,
+    models: Models,
     source: Source,
+    comparing: Comparing,
+    drawing: Drawing,
     output: Output,
+    data: Data = None,
     damage: Annotated[
         bool,
         typer.Option(help="Also delete each unit, and compare: which measure tells what can go?"),
@@ -35,41 +38,5 @@ def stream(
     turn the stream; and, from a lesion of each unit (stream_lesion.csv), stream_damage.csv: the rank
     correlation of each measure with the damage.
     """
-    from resanalysis import figures
-    from resanalysis.experiments.lesion import lesion
-    from resanalysis.experiments.stream_page import stream_page
-    from resanalysis.pipeline import measure
-    from resanalysis.results import Run
-
-    how: dict[str, Any] = {"seed": output.seed}
-    beside: dict[str, pd.DataFrame] = {}
-    with Run(output.out, "stream", fresh=output.fresh) as run:
-        subject = subject_of(model, data, source, output)
-        network, examples = subject.network, subject.examples()
-        how |= running(subject, source, output)
-
-        def experiment(store: Any) -> pd.DataFrame:
-            if damage:
-                beside["stream_lesion"] = lesion(network, examples, store=store, **how)
-            page = stream_page(
-                network, examples, lesion=beside.get("stream_lesion"), per_image=per_image,
-                store=store, **how,
-            )  # fmt: skip
-            beside.update(page)
-            return beside.pop("stream")
-
-        def draw(frame: pd.DataFrame) -> Any:
-            return figures.stream(
-                frame, spans=beside.get("stream_spans"), damage=beside.get("stream_damage")
-            )
-
-        table = measure(
-            run,
-            experiment,
-            draw,
-            options={"damage": damage, "per_image": per_image},
-            seed=output.seed,
-            subject=subject,
-            beside=beside,
-        )
-    show(output, {"stream": table}, f"stream of {model}", run.files)
+    plan = Plan("stream", {"damage": damage, "per_image": per_image})
+    analyse([plan], models, data, source, drawing, output, comparing)

@@ -21,8 +21,8 @@ def list_(studies: Folder = Path("studies")) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from resanalysis.study import StudyError
-    from resanalysis.study import studies as studies_in
+    from resanalysis.run.study import StudyError
+    from resanalysis.run.study import studies as studies_in
 
     found = studies_in(studies)
     if not found:
@@ -59,8 +59,8 @@ def run(
     import pandas as pd
 
     from resanalysis.cli import app
-    from resanalysis.results import Run
-    from resanalysis.study import StudyError, comparison, read_study
+    from resanalysis.run.folder import Run
+    from resanalysis.run.study import StudyError, comparison, read_study
 
     study = read_study(Path(name) if "/" in name else studies / name)
     values = {**study.needs, **_given(given or [], set(study.needs))}
@@ -82,7 +82,7 @@ def run(
         found.append(comparison(step, out))
     with Run(output.out, "study", fresh=output.fresh) as folder:
         table = pd.concat(found, ignore_index=True)
-        folder.write_table("comparison", table)
+        folder.keep_table("comparison", table)
         folder.finish(options={"study": study.folder.name, "steps": [s.name for s in steps]})
     if output.as_json:
         print(table.to_json(orient="records"))

@@ -1,4 +1,4 @@
-"""The shared options of a command, as arguments of ``load_subject``."""
+"""The shared options of a command, as what the rest of the package takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,32 @@ from resanalysis.cli.console import tell
 from resanalysis.cli.options import Output, Source, floats
 
 if TYPE_CHECKING:
-    from resanalysis.pipeline import Subject
+    from resanalysis.run.reading import Reading
+    from resanalysis.run.several import Several
+    from resanalysis.run.subject import Subject
+
+
+def reading(source: Source, output: Output, input_shape: str | None = None) -> Reading:
+    """How a model and its data are to be read."""
+    from resanalysis.run.reading import Reading
+
+    return Reading(
+        arch=source.arch,
+        state=source.state,
+        remap=source.remap,
+        trust_pickle=source.trust_pickle,
+        submodule=source.submodule,
+        group=source.group.value,
+        plain=source.plain,
+        normalize=source.normalize,
+        mean=None if source.mean is None else floats(source.mean),
+        std=None if source.std is None else floats(source.std),
+        limit=source.limit,
+        image_seed=output.seed if source.image_seed is None else source.image_seed,
+        input_shape=None if input_shape is None else shape(input_shape),
+        device=source.device,
+        arithmetic=source.arithmetic.value,
+    )
 
 
 def subject_of(
@@ -21,34 +46,39 @@ def subject_of(
     input_shape: str | None = None,
 ) -> Subject:
     """Load and unravel what the command line names, and say what was found."""
-    from resanalysis.pipeline import load_subject
+    from resanalysis.run.subject import load_subject
 
-    subject = load_subject(
-        model,
-        data,
-        arch=source.arch,
-        trust_pickle=source.trust_pickle,
-        submodule=source.submodule,
-        group=source.group.value,
-        plain=source.plain,
-        normalize=source.normalize,
-        mean=None if source.mean is None else floats(source.mean),
-        std=None if source.std is None else floats(source.std),
-        limit=source.limit,
-        input_shape=None if input_shape is None else shape(input_shape),
-        device=source.device,
-        precision=source.arithmetic.value,
-        seed=output.seed,
-    )
-    view = subject.view()
-    examples = "" if subject.data is None else f"; {len(subject.data)} examples of {data}"
-    if subject.data is not None and subject.data.subset:
-        examples += f" ({subject.data.subset})"
-    tell(output, f"{model}: {view['units']} residual units in {view['stages']} stages{examples}")
+    subject = load_subject(model, data, reading(source, output, input_shape))
+    _say_found(output, model, subject)
     return subject
 
 
-def running(subject: Subject, source: Source, output: Output) -> dict[str, Any]:
+def subjects_of(models: list[str], data: str | None, source: Source, output: Output) -> Several:
+    """The same for several models, each under its label."""
+    from resanalysis.run.several import load_several
+
+    several = load_several(models, data, reading(source, output))
+    for label, part in several.parts.items():
+        _say_found(output, label, part)
+    return several
+
+
+def _say_found(output: Output, name: str, subject: Any) -> None:
+    view, data = subject.view(), subject.data
+    examples = "" if data is None else f"; {len(data)} examples of {subject.source}"
+    if data is not None and data.subset:
+        examples += f" ({data.subset})"
+    skips = view["skips"]
+    plain = set(skips) == {"none"}
+    what = (
+        f"{view['units']} layers, one path"
+        if plain
+        else f"{view['units']} residual units in {view['stages']} stages"
+    )
+    tell(output, f"{name}: {what}{examples}")
+
+
+def running(subject: Any, source: Source, output: Output) -> dict[str, Any]:
     """How an experiment runs: the arguments that all of them take and that change no result."""
     return {
         "batch_size": source.batch_size,

@@ -1,5 +1,7 @@
 """What goes wrong with data."""
 
+from resanalysis.errors import ResanalysisError
 
-class DataError(ValueError):
+
+class DataError(ResanalysisError):
     """Data that cannot be used: what was wrong, where, and what to do."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resanalysis.datasets.errors import DataError
+from resanalysis.datasets.normalisation import checked_normalisation
+from resanalysis.errors import printable
 from resanalysis.network import Inputs
 
 Labels = NDArray[np.int64]
@@ -50,58 +51,6 @@ class ArraySource:
 
 
 @dataclass(frozen=True, eq=False)
-class FileSource:
-    """Image files, resized, cropped and decoded as they are read."""
-
-    paths: tuple[Path, ...]
-    image_size: int
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def read(self, indices: NDArray[np.int64]) -> NDArray[np.generic]:
-        return np.stack([self._image(self.paths[index]) for index in indices])
-
-    def _image(self, path: Path) -> NDArray[np.uint8]:
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                # The usual evaluation crop: the short side to 8/7 of the size, then the middle.
-                short = round(self.image_size * 8 / 7)
-                scale = short / min(image.size)
-                resized = image.convert("RGB").resize(
-                    (max(1, round(image.width * scale)), max(1, round(image.height * scale))),
-                    Image.Resampling.BILINEAR,
-                )
-                left = (resized.width - self.image_size) // 2
-                top = (resized.height - self.image_size) // 2
-                fitted = resized.crop((left, top, left + self.image_size, top + self.image_size))
-        except Exception as error:  # Pillow's plugins raise what they like on a damaged file
-            raise DataError(
-                f"{path} is no readable image: {_without(path, error)}; remove it or save it again"
-            ) from None
-        return np.asarray(fitted, dtype=np.uint8).transpose(2, 0, 1)
-
-    def digest(self) -> str:
-        state = hashlib.sha256(str(self.image_size).encode())
-        for path in self.paths:
-            state.update(path.parent.name.encode() + path.name.encode())
-            try:
-                state.update(hashlib.sha256(path.read_bytes()).digest())
-            except OSError as error:
-                raise DataError(f"{path} cannot be read: {_without(path, error)}") from None
-        return state.hexdigest()
-
-
-def _without(path: Path, error: Exception) -> str:
-    """What an error says, without the path, which the message begins with."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return (str(error) or type(error).__name__).replace(f" '{path}'", "")
-
-
-@dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples and labels in a fixed order.
 
@@ -115,6 +64,7 @@ class Dataset:
     indices : which examples of the source, in order.
     subset : how they were chosen, for captions; empty if all are used.
     mask : attention mask (N, T) of tokens.
+    scored : whether each token is the label of the one before it, as for a language model.
     """
 
     name: str
@@ -126,6 +76,7 @@ class Dataset:
     indices: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))
     subset: str = ""
     mask: NDArray[np.int64] | None = None
+    scored: bool = True
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -140,6 +91,8 @@ class Dataset:
             state.update(self.labels.tobytes())
         if self.mask is not None:
             state.update(self.mask.tobytes())
+        if not self.scored:
+            state.update(b"no labels")
         return state.hexdigest()
 
     def batch(self, start: int, stop: int) -> tuple[Inputs, Tensor | None]:
@@ -147,19 +100,26 @@ class Dataset:
         chosen = self.indices[start:stop]
         values = self.source.read(chosen)
         if self.mean is None or self.std is None:
-            tokens = torch.from_numpy(values.astype(np.int64))
-            inputs = {"input_ids": tokens}
-            if self.mask is None:
-                return inputs, tokens
-            mask = torch.from_numpy(self.mask[start:stop])
-            hidden = mask == 0
-            # What follows a masked position would be predicted from it, so it is no target either.
-            hidden[:, 1:] |= mask[:, :-1] == 0
-            return {**inputs, "attention_mask": mask}, tokens.masked_fill(hidden, -100)
+            return self._tokens(values.astype(np.int64), start, stop)
         images = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255)
         mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (self.mean, self.std))
         labels = None if self.labels is None else torch.from_numpy(self.labels[start:stop].copy())
         return (images - mean) / std, labels
+
+    def _tokens(
+        self, values: NDArray[np.int64], start: int, stop: int
+    ) -> tuple[Inputs, Tensor | None]:
+        tokens = torch.from_numpy(values)
+        if self.mask is None:
+            return {"input_ids": tokens}, tokens if self.scored else None
+        mask = torch.from_numpy(self.mask[start:stop])
+        inputs = {"input_ids": tokens, "attention_mask": mask}
+        if not self.scored:
+            return inputs, None
+        hidden = mask == 0
+        # What follows a masked position would be predicted from it, so it is no target either.
+        hidden[:, 1:] |= mask[:, :-1] == 0
+        return inputs, tokens.masked_fill(hidden, -100)
 
     def limited(self, n: int, seed: int = 0) -> Dataset:
         """A seeded subset of ``n`` examples in the original order: of labelled data with the classes
@@ -241,11 +201,7 @@ def assembled(
     classes: Sequence[str] | None,
 ) -> Dataset:
     """A checked image data set over any source."""
-    mean, std = (
-        _per_channel(value, channels, what, name) for value, what in ((mean, "mean"), (std, "std"))
-    )
-    if min(std) <= 0:
-        raise DataError(f"{name}: the standard deviations to divide by must be positive, got {std}")
+    mean, std = checked_normalisation(name, channels, mean, std)
     checked = None
     if labels is not None:
         checked = checked_labels(np.asarray(labels), len(source), classes, name)
@@ -269,23 +225,33 @@ def channels_first(images: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
         )
     if images.size == 0:
         raise DataError(f"{name}: there are no images: the array has the shape {images.shape}")
+    if not (images.ndim == 3 or (images.ndim == 4 and {images.shape[1], images.shape[3]} & {1, 3})):
+        raise DataError(
+            f"{name}: images must be N×C×H×W or N×H×W×C with 1 or 3 channels, or N×H×W, found "
+            f"{'×'.join(str(size) for size in images.shape) or 'one number'}"
+        )
+    if _is_black_and_nearly_black(images):
+        warnings.warn(
+            printable(
+                f"{name}: the images hold only 0 and 1 of 0 to 255, as images in 0 to 1 do after a cast to "
+                "uint8; if they are such, multiply them by 255 first"
+            ),
+            stacklevel=2,
+        )
     if images.ndim == 3:
         return images[:, None]
-    if images.ndim == 4 and images.shape[1] in (1, 3):
-        return images
-    if images.ndim == 4 and images.shape[3] in (1, 3):
-        return images.transpose(0, 3, 1, 2)
-    raise DataError(
-        f"{name}: images must be N×C×H×W or N×H×W×C with 1 or 3 channels, or N×H×W, found "
-        f"{'×'.join(str(size) for size in images.shape) or 'one number'}"
-    )
+    return images if images.shape[1] in (1, 3) else images.transpose(0, 3, 1, 2)
+
+
+def _is_black_and_nearly_black(images: NDArray[np.uint8]) -> bool:
+    return all(images[start : start + 256].max() <= 1 for start in range(0, len(images), 256))
 
 
 def checked_labels(
-    labels: NDArray[np.generic], count: int, classes: Sequence[str] | None, name: str
+    labels: NDArray[np.generic], count: int, classes: Sequence[object] | None, name: str
 ) -> Labels:
     """Labels as int64 (N,), one per example and in range; or (N, H, W), one per pixel."""
-    if labels.ndim not in (1, 3) or len(labels) != count:
+    if labels.ndim not in (1, 3) or len(labels) != count or labels.size == 0:
         raise DataError(
             f"{name}: {count} images but labels of shape {labels.shape}; there is one label per image, "
             "or (N, H, W) one per pixel"
@@ -293,33 +259,29 @@ def checked_labels(
     if not np.issubdtype(labels.dtype, np.integer):
         found = "text" if labels.dtype.kind in "US" else str(labels.dtype)
         raise DataError(f"{name}: labels must be integers from 0, found {found}")
-    lowest, highest = int(labels.min()), int(labels.max())
-    if highest > np.iinfo(np.int64).max:
-        raise DataError(f"{name}: labels run up to {highest}, which is no class")
-    if labels.ndim == 3:  # numbers that are no class are left out when pixels are scored
-        return labels.astype(np.int64)
-    limit = len(classes) if classes is not None else None
-    if lowest < 0 or (limit is not None and highest >= limit):
-        allowed = "0 and up" if limit is None else f"0 to {limit - 1}"
-        raise DataError(f"{name}: labels run from {lowest} to {highest}, allowed are {allowed}")
+    if int(labels.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{name}: labels run up to {labels.max()}, which is no class")
+    if labels.ndim == 1:  # of pixels, numbers that are no class are left out when they are scored
+        _check_range(int(labels.min()), int(labels.max()), classes, name)
     return labels.astype(np.int64)
 
 
-def _per_channel(value: Sequence[float], channels: int, what: str, name: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(number) for number in value)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{name}: the {what} to normalise with must be a list of numbers, found {value!r}"
-        ) from None
-    if not all(math.isfinite(number) for number in numbers):
-        raise DataError(f"{name}: the {what} to normalise with is {numbers}")
-    if len(numbers) == 1:
-        return numbers * channels
-    if len(numbers) != channels:
-        raise DataError(
-            f"{name}: images have {channels} channel{'s' if channels > 1 else ''}, the {what} to "
-            f"normalise with has {len(numbers)} numbers {numbers}, as of a model for images of {len(numbers)} "
-            "channels; give it such images, or one number per channel with --mean and --std"
+def _check_range(lowest: int, highest: int, classes: Sequence[object] | None, name: str) -> None:
+    if lowest < 0 or (classes is not None and highest >= len(classes)):
+        allowed = "0 and up" if classes is None else f"0 to {len(classes) - 1}"
+        raise DataError(f"{name}: labels run from {lowest} to {highest}, allowed are {allowed}")
+
+
+def tell_of_classes(data: Dataset, outputs: int, model: str) -> None:
+    """Warn where the data has another number of classes than the model outputs: labels 0, 1, 2… are
+    then those of the model only if its first classes are the data's.
+    """
+    if data.classes is not None and len(data.classes) != outputs:
+        warnings.warn(
+            printable(
+                f"{data.name} has {len(data.classes)} classes, {data.classes[0]} to {data.classes[-1]}, and "
+                f"{model} {outputs} outputs: label 0 is taken for output 0, and so on; if the classes are "
+                "others, accuracy and loss mean nothing"
+            ),
+            stacklevel=2,
         )
-    return numbers

@@ -15,7 +15,7 @@ from resanalysis.datasets.images import ArraySource, Dataset
 LENGTH = 128
 """Tokens of a block where nothing is said and the model takes that many."""
 
-_OPTIONS = ("length", "by", "tokenizer")
+_OPTIONS = ("length", "by", "tokenizer", "labels")
 
 
 def text_dataset(
@@ -29,6 +29,7 @@ def text_dataset(
         whole text is tokenised once and cut into blocks of ``length`` tokens that do not overlap; what
         fills no block is left out. With ``by=line`` each line that is not empty is an example, cut to
         ``length`` and padded on the right; a line of one token leaves nothing to predict and is left out.
+        With ``labels=none`` nothing is predicted, as by an encoder: there are no labels, and such lines stay.
     tokenizer : folder of the model's tokenizer, where ``place`` names none.
     positions : the longest sequence the model takes; what the tokenizer's folder says if left out.
 
@@ -59,7 +60,7 @@ def text_dataset(
             f"?length={most} or less"
         )
     if wanted.by == "line":
-        tokens, mask, subset = _by_line(cutter, content, length, wanted.name)
+        tokens, mask, subset = _by_line(cutter, content, length, wanted)
     else:
         tokens, subset = _blocks(cutter, content, length, wanted.name)
         mask = None
@@ -70,6 +71,7 @@ def text_dataset(
         indices=np.arange(len(tokens)),
         subset=subset,
         mask=mask,
+        scored=wanted.scored,
     )
 
 
@@ -136,6 +138,7 @@ class _Wanted:
     length: int | None = None
     by: str = "block"
     tokenizer: str | None = None
+    scored: bool = True
 
     @property
     def name(self) -> str:
@@ -147,29 +150,49 @@ class _Wanted:
             return _Wanted(Path(place))
         file, _, query = place.rpartition("?")
         name = f"text:{place}"
-        options: dict[str, str] = {}
-        for part in query.split("&"):
-            key, sign, value = part.partition("=")
-            if key not in _OPTIONS or not sign or not value:
-                raise DataError(
-                    f"{name}: {part!r} is no option; there are length=N, by=line (or by=block) and "
-                    "tokenizer=DIR, with & between them"
-                )
-            if key in options:
-                raise DataError(f"{name}: {key} is given twice; give it once")
-            options[key] = value
-        by, length = options.get("by", "block"), None
-        if by not in ("block", "line"):
-            raise DataError(f"{name}: by={by} is not known; write by=block or by=line")
-        if "length" in options:
-            number = options["length"]
-            length = int(number) if number.isascii() and number.isdigit() else 0
-            if length < 2:
-                raise DataError(
-                    f"{name}: length={number} is no number of tokens; it takes 2 or more, as each "
-                    "token is predicted from those before it"
-                )
-        return _Wanted(Path(file), length, by, options.get("tokenizer"))
+        options = _options(query, name)
+        return _Wanted(
+            Path(file),
+            _length(options["length"], name) if "length" in options else None,
+            _one_of(options, "by", ("block", "line"), name),
+            options.get("tokenizer"),
+            _one_of(options, "labels", ("next", "none"), name) == "next",
+        )
+
+
+def _options(query: str, name: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in query.split("&"):
+        key, sign, value = part.partition("=")
+        if key not in _OPTIONS or not sign or not value:
+            raise DataError(
+                f"{name}: {part!r} is no option; there are length=N, by=line (or by=block), labels=none "
+                "and tokenizer=DIR, with & between them"
+            )
+        if key in options:
+            raise DataError(f"{name}: {key} is given twice; give it once")
+        options[key] = value
+    return options
+
+
+def _one_of(options: dict[str, str], key: str, choices: tuple[str, str], name: str) -> str:
+    """The value of an option; the first choice where it is not given."""
+    value = options.get(key, choices[0])
+    if value not in choices:
+        raise DataError(
+            f"{name}: {key}={value} is not known; write {key}={choices[0]} or {key}={choices[1]}"
+        )
+    return value
+
+
+def _length(number: str, name: str) -> int:
+    length = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+    if length < 2:
+        raise DataError(
+            f"{name}: length={number} is no number of tokens; it takes 2 or more, as each "
+            "token is predicted from those before it"
+        )
+    return length
 
 
 def _content(path: Path, name: str) -> str:
@@ -224,21 +247,16 @@ def _blocks(tokenizer: Any, content: str, length: int, name: str) -> tuple[NDArr
 
 
 def _by_line(
-    tokenizer: Any, content: str, length: int, name: str
+    tokenizer: Any, content: str, length: int, wanted: _Wanted
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
     lines = [line for line in content.split("\n") if line.strip()]
-    found: list[list[int]] = tokenizer(lines, verbose=False)["input_ids"]
-    long = [number for number, ids in enumerate(found) if len(ids) > length]
-    if long:
-        tokenizer.truncation_side = "right"
-        cut = tokenizer([lines[n] for n in long], truncation=True, max_length=length)["input_ids"]
-        for number, ids in zip(long, cut, strict=True):
-            found[number] = ids
-    kept = [ids for ids in found if len(ids) > 1]
+    found, long = _tokens_of_lines(tokenizer, lines, length)
+    fewest = 2 if wanted.scored else 1
+    kept = [ids for ids in found if len(ids) >= fewest]
     if not kept:
         raise DataError(
-            f"{name}: none of its {_counted(len(lines), 'line')} has two tokens, so there is nothing to "
-            "predict; leave out ?by=line, or give it longer lines"
+            f"{wanted.name}: none of its {_counted(len(lines), 'line')} has two tokens, so there is "
+            "nothing to predict; leave out ?by=line, or give it longer lines"
         )
     sizes = np.array([len(ids) for ids in kept])
     mask = (np.arange(sizes.max()) < sizes[:, None]).astype(np.int64)
@@ -247,10 +265,23 @@ def _by_line(
     short = len(found) - len(kept)
     parts = [_counted(len(kept), "line")]
     if long:
-        parts.append(f"{len(long)} cut to {length} tokens")
+        parts.append(f"{long} cut to {length} tokens")
     if short:
         parts.append(f"{short} of fewer than two tokens left out")
     return tokens, mask, ", ".join(parts)
+
+
+def _tokens_of_lines(tokenizer: Any, lines: list[str], length: int) -> tuple[list[list[int]], int]:
+    """The tokens of each line, and how many lines were cut to ``length``."""
+    found: list[list[int]] = tokenizer(lines, verbose=False)["input_ids"]
+    long = [number for number, ids in enumerate(found) if len(ids) > length]
+    if long:
+        # Only the tokenizer knows which of its special tokens a line that is cut must end in.
+        tokenizer.truncation_side = "right"
+        cut = tokenizer([lines[n] for n in long], truncation=True, max_length=length)["input_ids"]
+        for number, ids in zip(long, cut, strict=True):
+            found[number] = ids
+    return found, len(long)
 
 
 def _padding(tokenizer: Any) -> int:

@@ -1,1 +1,108 @@
-"""One file per experiment: protocol in, tidy table out."""
+"""One file per experiment: protocol in, tidy table out. ``EXPERIMENTS`` lists them.
+
+The façade, the command line, the report, the headline numbers and the tests read this one tuple. Adding an
+experiment is a line here and the three files that the stem rule names: docs/add-an-experiment.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resanalysis.experiments.experiment import Experiment
+
+
+def _residual(subject: Any) -> bool:
+    """Gradients by path length need labels, skips, and one chain that the head reads once."""
+    units = subject.network.units
+    labelled = subject.data is not None and subject.data.labels is not None
+    return labelled and any(u.skip_kind != "none" for u in units) and not subject.network.taps
+
+
+def _paths_in_report(subject: Any) -> dict[str, Any] | None:
+    skips = any(unit.skip_kind != "none" for unit in subject.network.units)
+    return {} if skips else None
+
+
+def _gradients_in_report(subject: Any) -> dict[str, Any] | None:
+    # Hundreds of backward passes an image: 32 images, and enough paths a length for an interval.
+    options = {"method": ("exact", "sampled", "rms"), "images": 32, "at": subject.gradients_at}
+    return options if _residual(subject) else None
+
+
+def _unit_share_in_report(subject: Any) -> dict[str, Any] | None:
+    return {"images": 32, "at": subject.gradients_at} if _residual(subject) else None
+
+
+EXPERIMENTS = (
+    Experiment(
+        "inspect",
+        "what are the units, stages and skips?",
+        takes="example",
+    ),
+    Experiment(
+        "lesion",
+        "which unit does the network need?",
+        curve=("unit", "error"),
+    ),
+    Experiment(
+        "lesion_many",
+        "how many units can go at once?",
+        command="lesion",
+        curve=("removed", "error"),
+        in_report=lambda _: {"transitions": "both", "draws": 30},
+    ),
+    Experiment(
+        "reorder",
+        "are units tied to their place?",
+        curve=("kendall_tau", "error"),
+    ),
+    Experiment(
+        "rearrange",
+        "do the middle units need their order, or each other?",
+    ),
+    Experiment(
+        "paths",
+        "how long are the 2ⁿ paths?",
+        takes="view",
+        in_report=_paths_in_report,
+    ),
+    Experiment(
+        "gradients",
+        "which path lengths carry the gradient: summed exactly over all 2ⁿ paths, RMS, and sampled",
+        curve=("length", "signed_share"),
+        in_report=_gradients_in_report,
+    ),
+    Experiment(
+        "unit_share",
+        "which units carry the gradient of each path length?",
+        command="gradients",
+        in_report=_unit_share_in_report,
+    ),
+    Experiment(
+        "response",
+        "how strongly does each layer respond? several models side by side",
+        takes="modules",
+        in_report=lambda subject: {"kinds": subject.usual_kind, "submodule": subject.submodule},
+    ),
+    Experiment(
+        "stream",
+        "what does each unit add to the stream, and which cheap measure tells the units that can go?",
+        page="resanalysis.experiments.stream_page:stream_page",
+        drawn_with=(("spans", "stream_spans"), ("damage", "stream_damage")),
+        reuses=(("lesion", "lesion"),),
+        curve=("unit", "influence"),
+    ),
+    Experiment(
+        "prune",
+        "in which order can units go? writes the shortened model, which runs with torch alone",
+        in_report=lambda _: {"timing": 5.0},
+    ),
+)
+
+
+def experiment_named(stem: str) -> Experiment:
+    """The experiment of that stem."""
+    return next(one for one in EXPERIMENTS if one.stem == stem)
+
+
+__all__ = ["EXPERIMENTS", "Experiment", "experiment_named"]

@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore, free_memory
-from resanalysis.experiments.over_images import Arrays, OverImages, chosen_size, stream_bytes
+from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
-from resanalysis.path import (
+from resanalysis.path_gradients import (
     At,
     Masks,
     Tape,
@@ -28,7 +27,10 @@ from resanalysis.path import (
     random_sign_squares,
     residual_units,
 )
-from resanalysis.path.summary import (
+from resanalysis.path_gradients.over_images import Arrays, OverImages, chosen_size, stream_bytes
+from resanalysis.routes.evaluator import BlockStore, free_memory
+from resanalysis.statistics.path_length import central_interval, path_counts
+from resanalysis.statistics.path_norms import (
     Band,
     Floats,
     decay_factor,
@@ -40,7 +42,6 @@ from resanalysis.path.summary import (
     root_pseudo_values,
     times,
 )
-from resanalysis.path_length import central_interval, path_counts
 
 Method = Literal["exact", "sampled", "rms"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -95,7 +96,7 @@ def gradients(
 
     Raises
     ------
-    ValueError : for options that make no sense, data without labels, a network without skips.
+    ResanalysisError : for options that make no sense, data without labels, a network without skips.
 
     Source: Veit et al. 2016, §5; the recursions are derived in docs/gradients.md.
     """
@@ -181,19 +182,19 @@ def _checked(
     wanted = (method,) if isinstance(method, str) else tuple(method)
     unknown = [name for name in wanted if name not in METHODS]
     if unknown or not wanted:
-        raise ValueError(f"methods are exact, sampled and rms, got {unknown or 'none'}")
+        raise ResanalysisError(f"methods are exact, sampled and rms, got {unknown or 'none'}")
     if samples is not None and samples < 2:
-        raise ValueError(
+        raise ResanalysisError(
             f"a mean with an interval needs at least 2 samples per length, got {samples}"
         )
     if not 0 < precision < 1:
-        raise ValueError(f"precision is a relative standard error in (0, 1), got {precision}")
+        raise ResanalysisError(f"precision is a relative standard error in (0, 1), got {precision}")
     if repetitions < 2:
-        raise ValueError(f"an interval needs at least 2 repetitions, got {repetitions}")
+        raise ResanalysisError(f"an interval needs at least 2 repetitions, got {repetitions}")
     if max_length is not None and max_length < 0:
-        raise ValueError(f"the longest path has length 0 or more, got {max_length}")
+        raise ResanalysisError(f"the longest path has length 0 or more, got {max_length}")
     if dtype not in DTYPES:
-        raise ValueError(f"dtype is float32 or float64, got {dtype!r}")
+        raise ResanalysisError(f"dtype is float32 or float64, got {dtype!r}")
     return tuple(name for name in METHODS if name in wanted)
 
 

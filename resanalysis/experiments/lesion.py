@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore, Scores, evaluate
-from resanalysis.experiments.perplexity import perplexity, predicted_tokens
+from resanalysis.errors import ResanalysisError
+from resanalysis.measures.perplexity import perplexity, predicted_tokens
 from resanalysis.network import ResidualNetwork
-from resanalysis.route import cut_skip, intact, without
-from resanalysis.scores import Metric, metric_name
-from resanalysis.statistics import (
+from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
+from resanalysis.routes.route import cut_skip, intact, without
+from resanalysis.routes.scores import Metric, metric_name
+from resanalysis.statistics.intervals import (
     Interval,
     holm,
     mcnemar_exact,
@@ -72,7 +73,7 @@ def lesion(
         if unit.deletable and (part == "branch" or unit.skip_kind != "none")
     ]
     if not units:
-        raise ValueError(f"no unit of {network.name} has a {part} that can be taken away")
+        raise ResanalysisError(f"no unit of {network.name} has a {part} that can be taken away")
     scores = evaluate(
         network,
         [intact(network), *(build(network, [unit]) for unit in units)],

@@ -10,10 +10,11 @@ import pandas as pd
 import torch
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore, evaluate
+from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
-from resanalysis.route import intact, without
-from resanalysis.scores import Metric
+from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.route import intact, without
+from resanalysis.routes.scores import Metric
 
 Eligible = Literal["both", "eligible", "excluded"]
 
@@ -53,12 +54,12 @@ def lesion_many(
 
     Raises
     ------
-    ValueError : if no k is between 1 and the number of eligible units.
+    ResanalysisError : if no k is between 1 and the number of eligible units.
 
     Source: Veit et al. 2016, §4.2.
     """
     if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+        raise ResanalysisError(f"draws must be at least 1, got {draws}")
     rows: list[dict[str, Any]] = []
     left_out: set[int] = set()
     protocols = {"both": (True, False), "eligible": (True,), "excluded": (False,)}[transitions]
@@ -81,7 +82,7 @@ def lesion_many(
             for draw, order in enumerate(orders)
         ]
     if not rows:
-        raise ValueError(
+        raise ResanalysisError(
             f"none of {list(removed)} units can be deleted from the {len(network)} of {network.name}"
         )
     frame = pd.DataFrame(rows)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from resanalysis.path_length import (
+from resanalysis.errors import ResanalysisError
+from resanalysis.statistics.path_length import (
     Block,
     central_interval,
     parsed_survival,
@@ -51,34 +52,34 @@ def paths(
 
     Raises
     ------
-    ValueError : unless exactly one of the three is given, for a depth there is none of, or a network
+    ResanalysisError : unless exactly one of the three is given, for a depth there is none of, or a network
         without skips.
 
     Source: Veit et al. 2016, §5.1.
     """
     if sum(given is not None for given in (network, depth, units)) != 1:
-        raise ValueError("name one of a model, a depth and a number of units")
+        raise ResanalysisError("name one of a model, a depth and a number of units")
     if network is not None:
         n = sum(unit.skip_kind != "none" for unit in network.units)
         if n == 0:
-            raise ValueError(
+            raise ResanalysisError(
                 f"{network.name} has no skips: its one path goes through all {len(network)} layers"
             )
     else:
         n = units_of_depth(depth, block) if depth is not None else int(units or 0)
     if deleted and survival is not None:
-        raise ValueError(
+        raise ResanalysisError(
             "deleted units and a survival: give the survival of the units that are left"
         )
     if deleted and not 0 < deleted < n:
-        raise ValueError(f"{deleted} of {n} units cannot be deleted and leave paths to count")
+        raise ResanalysisError(f"{deleted} of {n} units cannot be deleted and leave paths to count")
     n -= deleted
     counts = path_counts(n)
     exact = path_probabilities(n)
     if isinstance(survival, str):
         survival = parsed_survival(survival, n)
     if survival is not None and len(survival) != n:
-        raise ValueError(f"{len(survival)} survival probabilities for {n} units")
+        raise ResanalysisError(f"{len(survival)} survival probabilities for {n} units")
     chosen = exact if survival is None else surviving_probabilities(survival)
     probabilities = [float(p) for p in chosen]
     frame = pd.DataFrame(
@@ -111,7 +112,7 @@ def paths_remaining(units: int, *, deleted: int | None = None) -> pd.DataFrame:
     """
     last = min(units, 20) if deleted is None else deleted
     if not 0 <= last <= units:
-        raise ValueError(f"{last} of {units} units cannot be deleted")
+        raise ResanalysisError(f"{last} of {units} units cannot be deleted")
     return pd.DataFrame(
         {
             "deleted": range(last + 1),

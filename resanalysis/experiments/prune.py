@@ -10,8 +10,7 @@ import pandas as pd
 import torch
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore, chosen_batch_size, evaluate
-from resanalysis.experiments.prune_cost import speed_ups, unit_costs
+from resanalysis.errors import ResanalysisError
 from resanalysis.experiments.prune_order import (
     DEFAULT,
     MEASURES,
@@ -29,9 +28,11 @@ from resanalysis.experiments.prune_order import (
 from resanalysis.experiments.prune_row import COLUMNS, row_of
 from resanalysis.experiments.stream import stream
 from resanalysis.experiments.stream_images import batch_of
-from resanalysis.fast import forward_only
+from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
-from resanalysis.route import intact, without
+from resanalysis.routes.evaluator import BlockStore, chosen_batch_size, evaluate
+from resanalysis.routes.forward_only import forward_only
+from resanalysis.routes.route import intact, without
 
 # Speed-ups are timed at this many numbers of units; a batch this large is timed on a CPU.
 TIMED_SIZES = 6
@@ -89,7 +90,7 @@ def prune(
 
     Raises
     ------
-    ValueError : if an order, ``by``, ``until`` or ``calibration`` makes no sense, a measure is asked for
+    ResanalysisError : if an order, ``by``, ``until`` or ``calibration`` makes no sense, a measure is asked for
         that the network does not have, or no unit can go.
 
     Source: Men et al. 2024, ShortGPT (influence; cheap orders); Veit et al. 2016 (deletion).
@@ -97,11 +98,11 @@ def prune(
     check_orders(orders if orders is not None else DEFAULT)
     for name, value in (("draws", draws), ("until", 1 if until is None else until)):
         if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+            raise ResanalysisError(f"{name} must be at least 1, got {value}")
     eligible = transitions == "eligible"
     pool = [u.index for u in network.units if u.deletable and (eligible or not u.transition)]
     if not pool:
-        raise ValueError(f"no unit of {network.name} can be deleted")
+        raise ResanalysisError(f"no unit of {network.name} can be deleted")
     steps = len(pool) if until is None else min(until, len(pool))
     held, rest = halves(data, calibration, seed)
     chosen_by = check_by(by, held.batch(0, 1)[1] is not None)
@@ -209,7 +210,7 @@ def _found(
                 found.append(Order(name, 0, units))
             elif orders is not None:
                 has = [other for other in MEASURES if by_measure(table, other, pool) is not None]
-                raise ValueError(
+                raise ResanalysisError(
                     f"{network.name} has no {name} to order its units by; it has "
                     f"{', '.join(has) or 'no such measure'}"
                 )

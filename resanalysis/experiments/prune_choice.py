@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from resanalysis.errors import ResanalysisError
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -44,22 +46,22 @@ def choose(
 
     Raises
     ------
-    ValueError : if both or none of ``remove`` and ``max_drop`` are given, or the table does not have the
+    ResanalysisError : if both or none of ``remove`` and ``max_drop`` are given, or the table does not have the
         order or as many units.
     """
     if (remove is None) == (max_drop is None):
-        raise ValueError("name either how many units to remove or the largest drop allowed")
+        raise ResanalysisError("name either how many units to remove or the largest drop allowed")
     rows = frame.loc[(frame["order"] == order) & (frame["draw"] == 0)].sort_values("removed")
     if rows.empty:
         there = [name for name in dict.fromkeys(frame["order"]) if name != "intact"]
-        raise ValueError(f"the table has no order {order!r}; it has {', '.join(there)}")
+        raise ResanalysisError(f"the table has no order {order!r}; it has {', '.join(there)}")
     units = tuple(int(unit) for unit in rows["unit"])
     drops = rows["delta"].to_numpy(dtype=np.float64)
     if np.isnan(drops).all():
         drops = 1 - rows["agreement"].to_numpy(dtype=np.float64)
     if remove is not None:
         if not 1 <= remove <= len(units):
-            raise ValueError(
+            raise ResanalysisError(
                 f"the order {order} has 1 to {len(units)} units to remove, got {remove}"
             )
         return Choice(order, units[:remove], float(drops[remove - 1]))

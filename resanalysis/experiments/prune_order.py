@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore, evaluate
+from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
 from resanalysis.progress import progress_bar
-from resanalysis.route import without
+from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.route import without
 
 By = Literal["loss", "error", "kl"]
 MEASURES = (
@@ -132,11 +133,11 @@ def halves(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
 
     Raises
     ------
-    ValueError : if one of the two would be empty.
+    ResanalysisError : if one of the two would be empty.
     """
     wanted = round(share * len(data)) if 0 < share < 1 else 0
     if not 0 < wanted < len(data):
-        raise ValueError(
+        raise ResanalysisError(
             f"orders are found on some of the {len(data)} examples and measured on the others, and a "
             f"share of {share:g} leaves none for one of the two: give a calibration between 0 and 1"
         )
@@ -155,11 +156,11 @@ def check_orders(orders: Sequence[str]) -> None:
     """Refuse what is no order, and names given twice."""
     unknown = [name for name in orders if name not in ORDERS]
     if unknown or not orders:
-        raise ValueError(
+        raise ResanalysisError(
             f"no order {', '.join(map(repr, unknown)) or 'named'}; there are {', '.join(ORDERS)}"
         )
     if len(set(orders)) < len(orders):
-        raise ValueError(f"each order is named once, got {', '.join(orders)}")
+        raise ResanalysisError(f"each order is named once, got {', '.join(orders)}")
 
 
 def check_by(by: str | None, labelled: bool) -> By:
@@ -167,7 +168,7 @@ def check_by(by: str | None, labelled: bool) -> By:
     if by is None:
         return "loss" if labelled else "kl"
     if by not in get_args(By):
-        raise ValueError(f"no damage {by!r}; there are {', '.join(get_args(By))}")
+        raise ResanalysisError(f"no damage {by!r}; there are {', '.join(get_args(By))}")
     if by != "kl" and not labelled:
-        raise ValueError(f"the {by} needs labels, and the data has none; compare by kl")
+        raise ResanalysisError(f"the {by} needs labels, and the data has none; compare by kl")
     return by  # type: ignore[return-value]

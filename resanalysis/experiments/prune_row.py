@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resanalysis.evaluate import Scores
-from resanalysis.experiments.prune_cost import Costs
-from resanalysis.statistics import (
+from resanalysis.measures.cost import Costs
+from resanalysis.routes.evaluator import Scores
+from resanalysis.statistics.intervals import (
     Interval,
     mean_interval,
     paired_difference,

@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore, evaluate
-from resanalysis.experiments.rearrange_score import Measure, yardstick
+from resanalysis.errors import ResanalysisError
+from resanalysis.measures.yardstick import Measure, yardstick
 from resanalysis.network import ResidualNetwork
-from resanalysis.rearrangement import KINDS, Kind, Runs, middles, movable_runs, rearrangements
-from resanalysis.route import intact
+from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.rearranged import KINDS, Kind, Runs, middles, movable_runs, rearrangements
+from resanalysis.routes.route import intact
 
 # More middles than these, evenly spread, add run time to a figure and no shape.
 MOST_SIZES = 20
@@ -75,7 +76,7 @@ def rearrange(
 
     Raises
     ------
-    ValueError : if no units can change places, no middle has a size asked for, a kind is unknown, or the
+    ResanalysisError : if no units can change places, no middle has a size asked for, a kind is unknown, or the
         intact network is no better than chance.
 
     Source: Sun et al. 2024, "Transformer Layers as Painters"; ``swap``: Lad et al. 2024, "The Remarkable
@@ -150,17 +151,17 @@ def rearrange(
 def _check(kinds: Sequence[str], draws: int, loops: int, measure: str | None) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise ValueError(
+        raise ResanalysisError(
             f"no rearrangement {', '.join(map(repr, unknown)) or 'named'}; there are "
             f"{', '.join(KINDS)}"
         )
     if len(set(kinds)) < len(kinds):
-        raise ValueError(f"each rearrangement is named once, got {', '.join(kinds)}")
+        raise ResanalysisError(f"each rearrangement is named once, got {', '.join(kinds)}")
     for name, value in (("draws", draws), ("loops", loops)):
         if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+            raise ResanalysisError(f"{name} must be at least 1, got {value}")
     if measure is not None and measure not in get_args(Measure):
-        raise ValueError(f"no measure {measure!r}; there are {', '.join(get_args(Measure))}")
+        raise ResanalysisError(f"no measure {measure!r}; there are {', '.join(get_args(Measure))}")
 
 
 def _chosen(there: dict[int, Runs], sizes: Sequence[int] | None) -> tuple[list[Runs], list[int]]:
@@ -172,7 +173,7 @@ def _chosen(there: dict[int, Runs], sizes: Sequence[int] | None) -> tuple[list[R
     wanted = sorted(set(sizes))
     kept = [size for size in wanted if size in there]
     if not kept:
-        raise ValueError(
+        raise ResanalysisError(
             f"no middle holds {' or '.join(map(str, wanted))} units; there are middles of "
             f"{', '.join(map(str, possible))}"
         )

@@ -7,10 +7,11 @@ import pandas as pd
 import torch
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore, evaluate
+from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
-from resanalysis.route import interchangeable, kendall_tau, reordered
-from resanalysis.scores import Metric
+from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.route import interchangeable, kendall_tau, reordered
+from resanalysis.routes.scores import Metric
 
 # Tables and figures bin Kendall tau in steps of this width.
 TAU_BIN = 0.05
@@ -46,18 +47,18 @@ def reorder(
 
     Raises
     ------
-    ValueError : if no two units can change places.
+    ResanalysisError : if no two units can change places.
 
     Source: Veit et al. 2016, §4.3.
     """
     groups = [group for group in interchangeable(network) if len(group) > 1]
     if not groups:
-        raise ValueError(
+        raise ResanalysisError(
             f"no two of the {len(network)} units of {network.name} have the same shape and stage: "
             "there is nothing to reorder"
         )
     if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+        raise ResanalysisError(f"draws must be at least 1, got {draws}")
     generator = np.random.default_rng(seed)
     chosen = _evenly_by_tau(len(network), groups, draws, generator)
     orders = [(0, tuple(range(len(network)))), *chosen]

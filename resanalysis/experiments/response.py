@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore
-from resanalysis.experiments.layer_moments import layer_kind, layer_moments
-from resanalysis.experiments.stored_blocks import stored_blocks
+from resanalysis.errors import ResanalysisError
+from resanalysis.measures.moments import layer_kind, layer_moments
+from resanalysis.routes.evaluator import BlockStore
+from resanalysis.routes.stored_blocks import stored_blocks
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ def response(
 
     Raises
     ------
-    ValueError : if a model has no layer of these kinds, or a response is not finite.
+    ResanalysisError : if a model has no layer of these kinds, or a response is not finite.
 
     Warns
     -----
@@ -73,7 +74,7 @@ def response(
     """
     named = models if isinstance(models, Mapping) else {type(models).__name__: models}
     if not named:
-        raise ValueError("no model to measure")
+        raise ResanalysisError("no model to measure")
     frames: list[pd.DataFrame] = []
     quiet: dict[str, list[str]] = {}
     for name, model in named.items():
@@ -132,7 +133,7 @@ def _chosen(
     missing = sorted(wanted - set(there) - {"all"})
     if missing or not there:
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(there.items()))
-        raise ValueError(
+        raise ResanalysisError(
             f"{name} has no {' or '.join(missing) or 'convolutional or linear'} layers; it has "
             f"{found or 'none with weights'}"
             + (". Choose among these with kinds (--kinds), or all" if there else "")
@@ -188,7 +189,7 @@ def _block(
     found = layer_moments(model, layers, inputs, stop - start)
     for layer, moments in found.items():
         if moments.per_image and not bool(torch.isfinite(moments.m2).all()):
-            raise ValueError(
+            raise ResanalysisError(
                 f"the response of {layer} of {name} is not finite on images {start} to {stop - 1}: check "
                 "the weights, and how the input is normalised"
             )

@@ -7,14 +7,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from resanalysis.evaluate import BlockStore, EvaluationData
 from resanalysis.experiments.stream_images import MEASURED, measured_images
-from resanalysis.network import ResidualNetwork
-from resanalysis.statistics import wilson
-from resanalysis.stream_measures import (
+from resanalysis.measures.passage import (
     batch_norm_scale,
     learned_scale,
 )
+from resanalysis.network import ResidualNetwork
+from resanalysis.routes.evaluator import BlockStore, EvaluationData
+from resanalysis.statistics.intervals import wilson
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from resanalysis.statistics import rank_correlation
+from resanalysis.errors import ResanalysisError
+from resanalysis.statistics.intervals import rank_correlation
 
 Damage = Literal["error", "loss"]
 Method = Literal["kendall", "spearman"]
@@ -40,14 +41,14 @@ def stream_damage(
 
     Raises
     ------
-    ValueError : if the tables are of different networks.
+    ResanalysisError : if the tables are of different networks.
 
     Source: the question is that of Men et al. 2024 and of Jastrzębski et al. 2018; Kendall 1945, Spearman 1904.
     """
     alone = lesion.loc[lesion["unit"] >= 0].set_index("unit")
     intact = lesion.loc[lesion["unit"] == -1]
     if list(alone["name"]) != list(stream["name"]) or len(intact) != 1:
-        raise ValueError(
+        raise ResanalysisError(
             f"the stream table has {len(stream)} units, {stream['name'].iloc[0]} first, the lesion table "
             f"{len(alone)}, {alone['name'].iloc[0] if len(alone) else 'none'} first: measure both on one "
             "network"

@@ -12,14 +12,8 @@ import torch.utils._pytree as pytree
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resanalysis.evaluate import BlockStore, EvaluationData
-from resanalysis.experiments.over_images import chosen_size
-from resanalysis.experiments.stored_blocks import stored_blocks
-from resanalysis.network import Inputs, ResidualNetwork
-from resanalysis.path import freeze
-from resanalysis.path.tape import example_losses
-from resanalysis.scores import NAMES, scores
-from resanalysis.stream_measures import (
+from resanalysis.errors import ResanalysisError
+from resanalysis.measures.passage import (
     Passage,
     cosines,
     image_mean,
@@ -27,6 +21,13 @@ from resanalysis.stream_measures import (
     passages,
     transform_gate,
 )
+from resanalysis.network import Inputs, ResidualNetwork
+from resanalysis.path_gradients import freeze
+from resanalysis.path_gradients.over_images import chosen_size
+from resanalysis.path_gradients.tape import example_losses
+from resanalysis.routes.evaluator import BlockStore, EvaluationData
+from resanalysis.routes.scores import NAMES, scores
+from resanalysis.routes.stored_blocks import stored_blocks
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +55,7 @@ def stream_images(
 
     Raises
     ------
-    ValueError : as ``stream`` does.
+    ResanalysisError : as ``stream`` does.
     """
     found = measured_images(
         network,
@@ -89,7 +90,7 @@ def measured_images(
 ) -> dict[str, Floats]:
     """Every measure (units, N) by its name; NaN where it is not defined."""
     if len(data) == 0:
-        raise ValueError(f"nothing to measure {network.name} on: the data has no examples")
+        raise ResanalysisError(f"nothing to measure {network.name} on: the data has no examples")
     ready = freeze(network, device)
     size = chosen_size(ready, 9 * (len(ready) + 1), len(data), batch_size)
     blocks = stored_blocks(
@@ -163,7 +164,7 @@ def _block(
     broken = np.flatnonzero(~np.isfinite(block["branch_norm"]).all(axis=1))
     if len(broken):
         unit = network.units[int(broken[0])]
-        raise ValueError(
+        raise ResanalysisError(
             f"the branch of unit {unit.index} ({unit.name}) is not finite on images {start} to "
             f"{stop - 1}: check the weights, and how the input is normalised"
         )
@@ -176,7 +177,7 @@ def _directions(logits: Tensor, labels: Tensor, passed: list[Passage]) -> tuple[
     losses = example_losses(logits, labels)
     (last,) = torch.autograd.grad(losses.sum(), left, retain_graph=True)
     if not bool(torch.isfinite(last).all()):
-        raise ValueError("the gradient of the loss at the last unit is not finite")
+        raise ResanalysisError("the gradient of the loss at the last unit is not finite")
     # Gradients of confident predictions would underflow on the way back; cosines have no scale.
     size = last.flatten(1).abs().amax(1).view(-1, *(1,) * (last.ndim - 1))
     last = last / torch.where(size > 0, size, 1)

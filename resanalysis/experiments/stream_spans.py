@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from resanalysis.evaluate import BlockStore, EvaluationData
-from resanalysis.experiments.over_images import chosen_size
-from resanalysis.experiments.stored_blocks import Block, stored_blocks
+from resanalysis.errors import ResanalysisError
 from resanalysis.experiments.stream_images import batch_of
+from resanalysis.measures.passage import angular_distances, image_mean, passages
 from resanalysis.network import ResidualNetwork
-from resanalysis.path import freeze
-from resanalysis.stream_measures import angular_distances, image_mean, passages
+from resanalysis.path_gradients import freeze
+from resanalysis.path_gradients.over_images import chosen_size
+from resanalysis.routes.evaluator import BlockStore, EvaluationData
+from resanalysis.routes.stored_blocks import Block, stored_blocks
 
 
 def stream_spans(
@@ -45,7 +46,7 @@ def stream_spans(
 
     Raises
     ------
-    ValueError : if no unit keeps the stream's shape.
+    ResanalysisError : if no unit keeps the stream's shape.
 
     Source: Gromov et al. 2024, "The Unreasonable Ineffectiveness of the Deeper Layers", who read the last
     token only.
@@ -53,7 +54,7 @@ def stream_spans(
     runs = list(equal_runs(network))
     spans = [(start, end - start) for run in runs for start, end in _pairs(run)]
     if not spans:
-        raise ValueError(
+        raise ResanalysisError(
             f"no unit of {network.name} keeps the shape of the stream: no span to measure"
         )
     ready = freeze(network, device)

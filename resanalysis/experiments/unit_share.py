@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 
 from resanalysis.datasets import Dataset
-from resanalysis.evaluate import BlockStore
-from resanalysis.experiments.over_images import Arrays, OverImages, chosen_size
+from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
-from resanalysis.path import At, Tape, freeze, residual_units, unit_shares
-from resanalysis.path.summary import mean_band
+from resanalysis.path_gradients import At, Tape, freeze, residual_units, unit_shares
+from resanalysis.path_gradients.over_images import Arrays, OverImages, chosen_size
+from resanalysis.routes.evaluator import BlockStore
+from resanalysis.statistics.path_norms import mean_band
 
 
 def unit_share(
@@ -48,10 +49,10 @@ def unit_share(
 
     Raises
     ------
-    ValueError : as for ``gradients``, and where no image has a gradient.
+    ResanalysisError : as for ``gradients``, and where no image has a gradient.
     """
     if max_length is not None and max_length < 0:
-        raise ValueError(f"the longest path has length 0 or more, got {max_length}")
+        raise ResanalysisError(f"the longest path has length 0 or more, got {max_length}")
     limited = data if images is None else data.limited(images, seed)
     ready = freeze(network, device, torch.float64 if dtype == "float64" else torch.float32)
     n = residual_units(ready)
@@ -65,7 +66,7 @@ def unit_share(
     shares = over.measure("unit shares", measure)["shares"]
     used = shares[:, :, np.isfinite(shares).all(axis=(0, 1))]
     if not used.shape[2]:
-        raise ValueError(f"the loss of {network.name} has no gradient on any of the images")
+        raise ResanalysisError(f"the loss of {network.name} has no gradient on any of the images")
     band = mean_band(used.reshape(n * (last + 1), -1), seed=seed)
     units = [unit for unit in ready.units if unit.skip_kind != "none"]
     places = [(unit, length) for unit in units for length in range(last + 1)]

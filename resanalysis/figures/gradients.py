@@ -21,7 +21,7 @@ from resanalysis.figures.style import (
     new_figure,
     whole_numbers,
 )
-from resanalysis.path_length import central_interval
+from resanalysis.statistics.path_length import central_interval
 
 Floats = NDArray[np.float64]
 _RC: dict[Any, Any] = {**RC, "legend.handlelength": 1.2}

@@ -20,7 +20,7 @@ from resanalysis.figures.style import (
     new_figure,
     whole_numbers,
 )
-from resanalysis.statistics import bootstrap_mean
+from resanalysis.statistics.intervals import bootstrap_mean
 
 # More boxes than this do not fit side by side; bands take their place.
 MOST_BOXES = 25

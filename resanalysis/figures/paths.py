@@ -17,7 +17,7 @@ from resanalysis.figures.style import (
     new_figure,
     whole_numbers,
 )
-from resanalysis.path_length import central_interval
+from resanalysis.statistics.path_length import central_interval
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, log: bool = False) -> Axes:

@@ -19,7 +19,7 @@ from resanalysis.figures.style import (
     metric_label,
     new_figure,
 )
-from resanalysis.statistics import smooth_trend
+from resanalysis.statistics.intervals import smooth_trend
 
 BIN = 0.05
 # A curve through fewer orders shows the orders, not a trend.

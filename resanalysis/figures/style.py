@@ -13,6 +13,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from resanalysis.errors import ResanalysisError
+
 FULL = 5.5
 """Width of a full column, inches."""
 HALF = 2.7
@@ -85,7 +87,7 @@ def measured(frame: pd.DataFrame, metric: str | None) -> str:
 
     Raises
     ------
-    ValueError : if that column is not there or empty.
+    ResanalysisError : if that column is not there or empty.
     """
     there = [
         name
@@ -95,7 +97,7 @@ def measured(frame: pd.DataFrame, metric: str | None) -> str:
     if metric is None and there:
         return there[0]
     if metric not in there:
-        raise ValueError(
+        raise ResanalysisError(
             f"the table has no measured {metric or 'metric'}; it has {', '.join(there) or 'none'}"
         )
     return metric

@@ -7,6 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.depths import units_per_stage
 from resanalysis.models.shortcuts import conv3x3, shortcut_of
 from resanalysis.models.survival import Survival
@@ -92,12 +93,12 @@ def activation_order(
 
     Raises
     ------
-    ValueError : for another depth or order.
+    ResanalysisError : for another depth or order.
 
     Source: He et al. 2016, §4.1, Figure 4 and Table 2.
     """
     if order not in ORDERS:
-        raise ValueError(f"an activation order is one of {', '.join(ORDERS)}, got {order!r}")
+        raise ResanalysisError(f"an activation order is one of {', '.join(ORDERS)}, got {order!r}")
     return CifarTrunk(
         _UNITS[order],
         (units_per_stage(depth),) * 3,

@@ -9,6 +9,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.families import FAMILIES
 
 
@@ -41,7 +42,7 @@ class Architecture:
 
         Raises
         ------
-        ValueError : if there is no such architecture, or its options do not fit.
+        ResanalysisError : if there is no such architecture, or its options do not fit.
         """
         if self.own:
             return FAMILIES[self.name].make(**self.options)
@@ -50,10 +51,10 @@ class Architecture:
             import timm
 
             if not timm.is_model(name):
-                raise ValueError(f"timm has no model {name!r}; its names: timm.list_models()")
+                raise ResanalysisError(f"timm has no model {name!r}; its names: timm.list_models()")
             return timm.create_model(name, pretrained=False, **self.options)
         if name not in torchvision.models.list_models():
-            raise ValueError(
+            raise ResanalysisError(
                 f"torchvision has no model {name!r}; its names: torchvision.models.list_models()"
             )
         return torchvision.models.get_model(name, weights=None, **self.options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from resanalysis.errors import ResanalysisError
+
 
 def units_per_stage(depth: int, layers: int = 2) -> int:
     """Units in each of three stages of a network with so many weighted layers.
@@ -13,13 +15,13 @@ def units_per_stage(depth: int, layers: int = 2) -> int:
 
     Raises
     ------
-    ValueError : if there is no such depth.
+    ResanalysisError : if there is no such depth.
     """
     period = 3 * layers
     if depth < period + 2 or (depth - 2) % period:
         examples = "8, 14, 20, …, 56, 110" if layers == 2 else "11, 20, 29, …, 164, 1001"
         kind = "" if layers == 2 else " of bottleneck units"
-        raise ValueError(
+        raise ResanalysisError(
             f"a CIFAR ResNet{kind} has depth {period}n + 2 ({examples}), got {depth}; the nearest "
             f"is {nearest_depth(depth, layers)}"
         )

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.shortcuts import conv3x3
 from resanalysis.models.trunk import CifarTrunk
 
@@ -70,14 +71,18 @@ def highway(
 
     Raises
     ------
-    ValueError : for a smaller depth, or a bias that is not negative.
+    ResanalysisError : for a smaller depth, or a bias that is not negative.
 
     Source: Srivastava et al. 2015.
     """
     if depth < 7:
-        raise ValueError(f"a highway network of three stages has depth 7 or more, got {depth}")
+        raise ResanalysisError(
+            f"a highway network of three stages has depth 7 or more, got {depth}"
+        )
     if gate_bias >= 0:
-        raise ValueError(f"a transform gate's bias starts below 0 (−1 to −10), got {gate_bias:g}")
+        raise ResanalysisError(
+            f"a transform gate's bias starts below 0 (−1 to −10), got {gate_bias:g}"
+        )
     gated = [(depth - 4 + 2 - stage) // 3 for stage in range(3)]
     counts = (gated[0], gated[1] + 1, gated[2] + 1)
     widths = (width, 2 * width, 4 * width)

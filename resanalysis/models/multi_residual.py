@@ -7,6 +7,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.depths import units_per_stage
 from resanalysis.models.shortcuts import conv3x3, shortcut_of
 from resanalysis.models.survival import Survival
@@ -62,10 +63,10 @@ def multi_residual(
 
     Raises
     ------
-    ValueError : for another depth, or no branch.
+    ResanalysisError : for another depth, or no branch.
     """
     if branches < 1:
-        raise ValueError(f"a unit has 1 branch or more, got {branches}")
+        raise ResanalysisError(f"a unit has 1 branch or more, got {branches}")
     return CifarTrunk(
         partial(MultiResidualUnit, branches=branches),
         (units_per_stage(depth),) * 3,

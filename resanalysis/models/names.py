@@ -9,6 +9,7 @@ from typing import Any
 import torchvision
 from torch import Tensor
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.activation_orders import ORDERS
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.depths import nearest_depth, units_per_stage, usual_bottleneck
@@ -44,19 +45,19 @@ def architecture_named(name: str, state: State | None = None) -> Architecture:
 
     Raises
     ------
-    ValueError : for a name of none.
+    ResanalysisError : for a name of none.
     """
     if ":" in name:
         library, _, _ = name.partition(":")
         if library not in {"torchvision", "timm"}:
-            raise ValueError(f"no architecture {name!r}: write torchvision:NAME or timm:NAME")
+            raise ResanalysisError(f"no architecture {name!r}: write torchvision:NAME or timm:NAME")
         return Architecture(name, classes_option(state))
     own = _own(name, state or {})
     if own is not None:
         return own
     if name in torchvision.models.list_models():
         return Architecture(f"torchvision:{name}", classes_option(state))
-    raise ValueError(
+    raise ResanalysisError(
         f"no architecture {name!r}: write {_KNOWN}, a torchvision name such as resnet50, or timm:NAME"
     )
 
@@ -78,7 +79,7 @@ def _own(name: str, state: State) -> Architecture | None:
 
 
 def _resnet(match: re.Match[str], state: State) -> Architecture | None:
-    """Told apart by the weights, by what the name says, or by what the papers' network of it is."""
+    """A CIFAR ResNet, or ``None`` for what torchvision calls so."""
     cifar, digits, version, ending = match[1], match[2], match[3], (match[4] or "")[1:]
     if not (cifar or version or ending) and f"resnet{digits}" in torchvision.models.list_models():
         return None
@@ -88,18 +89,7 @@ def _resnet(match: re.Match[str], state: State) -> Architecture | None:
         units_per_stage(depth)
         shapes = first_layer(state, "conv1.weight")
         return Architecture(family, {"depth": depth, option: ending, **shapes})
-    if ending not in ("", "bottleneck", "basic"):
-        endings = ", ".join(["basic", "bottleneck", *_ENDINGS])
-        raise ValueError(f"no architecture {match[0]!r}: {ending!r} is none of {endings}")
-    bottleneck = ending == "bottleneck" or (ending != "basic" and usual_bottleneck(depth))
-    if state and not ending:
-        bottleneck = "layer1.0.conv3.weight" in state
-    if not ending and (depth < 8 or ((depth - 2) % 6 and (depth - 2) % 9)):
-        raise ValueError(
-            f"no CIFAR ResNet has depth {depth}: it is 6n + 2 (20, 32, 44, 56, 110…; the nearest is "
-            f"{nearest_depth(depth, 2)}), or 9n + 2 with bottleneck units (164, 1001…; the nearest is "
-            f"{nearest_depth(depth, 3)})"
-        )
+    bottleneck = _is_bottleneck(depth, ending, state)
     units_per_stage(depth, 3 if bottleneck else 2)
     options: dict[str, Any] = {"depth": depth, "version": 2 if version == "v2" else 1}
     if bottleneck:
@@ -107,11 +97,36 @@ def _resnet(match: re.Match[str], state: State) -> Architecture | None:
     return Architecture("cifar_resnet", {**options, **cifar_shapes(state)})
 
 
+def _is_bottleneck(depth: int, ending: str, state: State) -> bool:
+    """Told by what the name says, by the weights, or by what the papers' network of the depth is.
+
+    Raises
+    ------
+    ResanalysisError : for another ending, or a depth that is neither 6n + 2 nor 9n + 2.
+    """
+    if ending in ("bottleneck", "basic"):
+        return ending == "bottleneck"
+    if ending:
+        endings = ", ".join(["basic", "bottleneck", *_ENDINGS])
+        raise ResanalysisError(
+            f"no architecture resnet{depth}-{ending}: {ending!r} is none of {endings}"
+        )
+    if depth < 8 or ((depth - 2) % 6 and (depth - 2) % 9):
+        raise ResanalysisError(
+            f"no CIFAR ResNet has depth {depth}: it is 6n + 2 (20, 32, 44, 56, 110…; the nearest is "
+            f"{nearest_depth(depth, 2)}), or 9n + 2 with bottleneck units (164, 1001…; the nearest is "
+            f"{nearest_depth(depth, 3)})"
+        )
+    return "layer1.0.conv3.weight" in state if state else usual_bottleneck(depth)
+
+
 def _wide(match: re.Match[str], state: State) -> Architecture:
     """Zagoruyko and Komodakis 2016: depth 6n + 4 counts the projections, the stem keeps 16 channels."""
     depth, factor = int(match[1]), int(match[2])
     if depth < 10 or (depth - 4) % 6:
-        raise ValueError(f"a wide residual network has depth 6n + 4 (16, 22, 28, 40), got {depth}")
+        raise ResanalysisError(
+            f"a wide residual network has depth 6n + 4 (16, 22, 28, 40), got {depth}"
+        )
     options = {"depth": depth - 2, "version": 2, "shortcut": "B", "stem": 16, "width": 16 * factor}
     return Architecture("cifar_resnet", {**options, **cifar_shapes(state)})
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.depths import units_per_stage
 from resanalysis.models.shortcuts import conv3x3, shortcut_of
 from resanalysis.models.survival import Survival
@@ -126,7 +127,7 @@ def scaled_branches(
 
     Raises
     ------
-    ValueError : for another depth or scaling.
+    ResanalysisError : for another depth or scaling.
     """
     units = {
         "skipinit": partial(GatedUnit, norm=False),
@@ -137,7 +138,7 @@ def scaled_branches(
     firsts = {"fixup": Bias, "scaled-branch": nn.BatchNorm2d}
     lasts = {"skipinit": Bias, "rezero": nn.BatchNorm2d}
     if scaling not in units:
-        raise ValueError(f"a scaling is one of {', '.join(units)}, got {scaling!r}")
+        raise ResanalysisError(f"a scaling is one of {', '.join(units)}, got {scaling!r}")
     model = CifarTrunk(
         units[scaling],
         (units_per_stage(depth),) * 3,

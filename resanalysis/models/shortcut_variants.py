@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.depths import units_per_stage
 from resanalysis.models.shortcuts import conv3x3, shortcut_of
 from resanalysis.models.trunk import CifarTrunk
@@ -87,12 +88,14 @@ def shortcut_variant(
 
     Raises
     ------
-    ValueError : for another depth or variant.
+    ResanalysisError : for another depth or variant.
 
     Source: He et al. 2016, §3 and Table 1.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"a shortcut variant is one of {', '.join(VARIANTS)}, got {variant!r}")
+        raise ResanalysisError(
+            f"a shortcut variant is one of {', '.join(VARIANTS)}, got {variant!r}"
+        )
     return CifarTrunk(
         partial(VariantUnit, variant=variant, gate_bias=gate_bias),
         (units_per_stage(depth),) * 3,

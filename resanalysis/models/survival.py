@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 
+from resanalysis.errors import ResanalysisError
+
 
 class Survival(nn.Module):
     """The end of a unit's branch: present or absent in training, scaled by its probability at test.
@@ -51,16 +53,18 @@ def set_survival(model: nn.Module, probabilities: Sequence[float]) -> None:
 
     Raises
     ------
-    ValueError : if there are not as many units, or a number is no probability above 0.
+    ResanalysisError : if there are not as many units, or a number is no probability above 0.
     """
     ends = survivals(model)
     if len(ends) != len(probabilities):
-        raise ValueError(
+        raise ResanalysisError(
             f"{len(probabilities)} survival probabilities for {len(ends)} units that can be left out"
         )
     for end, probability in zip(ends, probabilities, strict=True):
         if not 0 < probability <= 1:
-            raise ValueError(f"a survival probability is above 0 and at most 1, got {probability}")
+            raise ResanalysisError(
+                f"a survival probability is above 0 and at most 1, got {probability}"
+            )
         end.probability = float(probability)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.models.shortcuts import conv3x3
 from resanalysis.models.trunk import initialise, pooled
 
@@ -36,7 +37,7 @@ class CifarVGG(nn.Module):
 
     Raises
     ------
-    ValueError : for another depth.
+    ResanalysisError : for another depth.
 
     Source: Simonyan and Zisserman 2015, Table 1. Batch norm came later; with it, a residual network of
     the same recipe differs by its skips and little else.
@@ -47,7 +48,7 @@ class CifarVGG(nn.Module):
     ) -> None:
         super().__init__()
         if depth not in _CONVOLUTIONS:
-            raise ValueError(f"a VGG network has depth 11, 13, 16 or 19, got {depth}")
+            raise ResanalysisError(f"a VGG network has depth 11, 13, 16 or 19, got {depth}")
         groups: list[nn.Module] = []
         before = channels
         for index, count in enumerate(_CONVOLUTIONS[depth]):

@@ -53,22 +53,15 @@ def train(
 
     Raises
     ------
-    ValueError : if ``state_file`` is of another recipe or seed.
+    ResanalysisError : if ``state_file`` is of another recipe or seed.
     FloatingPointError : if the loss stops being finite.
     """
     model.to(device, memory_format=memory_format_of(model, device))  # pyright: ignore[reportCallIssue]
-    state = TrainingState(
-        model,
-        optimiser_of(model, recipe),
-        torch.Generator().manual_seed(seed),
-        order=torch.zeros(0, dtype=torch.int64),
-        loss_sum=torch.zeros((), device=device),
-        wrong_sum=torch.zeros((), device=device),
-    )
+    state = _at_the_start(model, recipe, seed, device)
     if state_file is not None and state_file.exists():
         state.restore(state_file, recipe, seed)
     elif with_gradient_norms:
-        _measure_gradients(state, training, recipe, epoch=0)
+        _measure_gradients(state, training, recipe)
     per_epoch = len(training) // recipe.batch_size or 1
     total = recipe.steps(per_epoch)
     model.train()
@@ -83,13 +76,24 @@ def train(
             if whole:
                 _finish_epoch(state, test, recipe, per_epoch)
                 if with_gradient_norms:
-                    _measure_gradients(state, training, recipe, epoch=len(state.history))
+                    _measure_gradients(state, training, recipe)
             if state_file is not None and (whole or time.perf_counter() - saved >= SAVE_EVERY):
                 state.save(state_file, recipe, seed)
                 saved = time.perf_counter()
     keep_all(model)
     model.eval()
     return state
+
+
+def _at_the_start(model: nn.Module, recipe: Recipe, seed: int, device: str) -> TrainingState:
+    return TrainingState(
+        model,
+        optimiser_of(model, recipe),
+        torch.Generator().manual_seed(seed),
+        order=torch.zeros(0, dtype=torch.int64),
+        loss_sum=torch.zeros((), device=device),
+        wrong_sum=torch.zeros((), device=device),
+    )
 
 
 def memory_format_of(model: nn.Module, device: str) -> torch.memory_format:
@@ -185,12 +189,10 @@ def _finish_epoch(state: TrainingState, test: Examples, recipe: Recipe, per_epoc
     state.seconds = 0.0
 
 
-def _measure_gradients(
-    state: TrainingState, training: Examples, recipe: Recipe, *, epoch: int
-) -> None:
+def _measure_gradients(state: TrainingState, training: Examples, recipe: Recipe) -> None:
     keep_all(state.model)  # The last batch may have left branches out.
     rows = gradient_norms(state.model, training, batch_size=recipe.batch_size)
-    state.gradient_norms += [{"epoch": epoch, **row} for row in rows]
+    state.gradient_norms += [{"epoch": len(state.history), **row} for row in rows]
 
 
 def _note(state: TrainingState, per_epoch: int) -> str:

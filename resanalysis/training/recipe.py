@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from resanalysis.errors import ResanalysisError
+
 Schedule = Literal["step", "one-cycle"]
 Precision = Literal["float32", "bfloat16"]
 Decay = Literal["all", "matrices"]
@@ -52,12 +54,12 @@ class Recipe:
     def __post_init__(self) -> None:
         length = self.epochs if self.iterations is None else self.iterations
         if length <= 0 or self.batch_size < 1 or self.learning_rate <= 0:
-            raise ValueError(
+            raise ResanalysisError(
                 "a recipe needs epochs (or iterations) > 0, batch_size ≥ 1 and learning_rate > 0, got "
                 f"{length}, {self.batch_size}, {self.learning_rate}"
             )
         if not 0 <= self.half_size <= 1:
-            raise ValueError(f"half_size is a part of the time, 0 to 1, got {self.half_size}")
+            raise ResanalysisError(f"half_size is a part of the time, 0 to 1, got {self.half_size}")
 
     def steps(self, steps_per_epoch: int) -> int:
         """Batches in all."""

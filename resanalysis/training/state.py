@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.training.recipe import Recipe
 
 
@@ -62,17 +63,17 @@ class TrainingState:
 
         Raises
         ------
-        ValueError : if it is of another recipe or seed, or of another version of this program.
+        ResanalysisError : if it is of another recipe or seed, or of another version of this program.
         """
         content: dict[str, Any] = torch.load(path, weights_only=True)
         if content["recipe"] != asdict(recipe) or content["seed"] != seed:
-            raise ValueError(
+            raise ResanalysisError(
                 f"{path} is a run of another recipe or seed ({content['recipe']}, seed "
                 f"{content['seed']}); start afresh (--fresh) or name another folder"
             )
         missing = [name for name in (*_VALUES, "global_generator") if name not in content]
         if missing:
-            raise ValueError(
+            raise ResanalysisError(
                 f"{path} was written by another version: it has no {missing[0]}; start afresh (--fresh)"
             )
         self.model.load_state_dict(content["model"])

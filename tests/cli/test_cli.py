@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from resanalysis.cli import app
 from resanalysis.models.cifar_resnet import CifarResNet
-from resanalysis.results import PartialStore
+from resanalysis.run.store import PartialStore
 
 CONTRACT = {
     "lesion": "unit,name,stage,transition,error,error_low,error_high,delta,delta_low,delta_high,"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from typer.testing import CliRunner
 from resanalysis.cli.command import command, message
 from resanalysis.cli.options import Output, Source, floats
 from resanalysis.cli.subject import shape, whole_numbers
-from resanalysis.results import Run
+from resanalysis.errors import ResanalysisError
+from resanalysis.progress import noticed_interrupts, progress_bar
+from resanalysis.run.folder import Run
 
 runner = CliRunner()
 
@@ -81,7 +85,8 @@ def test_an_unexpected_error_is_one_line() -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr == (
-        "unexpected error: RuntimeError: boom (rerun with --debug for the traceback)\n"
+        "unexpected error: RuntimeError: boom (a mistake of resanalysis, not yours: please report it with "
+        "the command and the traceback that --debug shows)\n"
     )
 
 
@@ -104,6 +109,42 @@ def test_a_value_error_from_elsewhere_is_unexpected() -> None:
     with pytest.raises(ValueError, match="cannot reshape") as caught:
         np.zeros(3).reshape(2)
     assert message(caught.value).startswith("unexpected error: ValueError: cannot reshape")
+
+
+def test_a_mistake_of_ours_is_not_put_on_the_user() -> None:
+    """Also where the error has no frame of another package: zip() is written in C."""
+    with pytest.raises(ValueError, match="zip") as caught:
+        list(zip([1], [1, 2], strict=True))
+    assert message(caught.value).startswith(
+        "unexpected error: ValueError: zip() argument 2 is longer"
+    )
+    assert message(ResanalysisError("no such unit")) == "error: no such unit"
+
+
+def test_options_that_mean_nothing_to_a_command_are_none() -> None:
+    app = typer.Typer()
+    calls: list[Source] = []
+
+    def probe(source: Source) -> None:
+        """Probe."""
+        calls.append(source)
+
+    command(app, panel="Probes", example="x", without=("plain", "limit"))(probe)
+    assert runner.invoke(app, ["--arch", "resnet20"]).exit_code == 0
+    assert calls == [Source(arch="resnet20")]
+    for words in (["--plain"], ["--limit", "3"]):
+        assert runner.invoke(app, words).exit_code == 2
+
+
+def test_a_swallowed_ctrl_c_is_noticed() -> None:
+    """Python prints and forgets an exception in a weak reference's callback; the next progress raises it."""
+    with noticed_interrupts(), progress_bar("x", 2, show=False) as advance:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            advance(1)
+    with progress_bar("x", 1, show=False) as advance:
+        advance(1)
 
 
 def test_errors_with_a_file_name_it() -> None:

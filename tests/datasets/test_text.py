@@ -16,7 +16,7 @@ import resanalysis as ra
 from resanalysis.checkpoint import ModelInfo
 from resanalysis.cli import app
 from resanalysis.datasets import DataError, Dataset, check_vocabulary
-from resanalysis.pipeline import data_for
+from resanalysis.run.reading import data_for
 from tests import language
 
 
@@ -195,8 +195,8 @@ def test_a_target_after_a_masked_position_does_not_count(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("?lenght=3", r"'lenght=3' is no option; there are length=N, by=line \(or by=block\) and "
-         r"tokenizer=DIR, with & between them"),
+        ("?lenght=3", r"'lenght=3' is no option; there are length=N, by=line \(or by=block\), "
+         r"labels=none and tokenizer=DIR, with & between them"),
         ("?length", r"'length' is no option"),
         ("?", r"'' is no option"),
         ("?length=", r"'length=' is no option"),
@@ -318,3 +318,17 @@ def test_lesion_of_a_saved_model_on_a_text(
     assert (np.diff(values, axis=1) >= 0).all()
     assert "intact perplexity" in result.output
     assert ("left out)" if family == "llama" else "tokens") in result.output
+
+
+@pytest.mark.parametrize("query", ["?length=8&labels=none", "?by=line&labels=none"])
+def test_text_without_labels(text: Path, words: Path, query: str) -> None:
+    data = ra.dataset(f"text:{text}{query}", tokenizer=words)
+    labelled = ra.dataset(f"text:{text}{query.partition('&')[0]}", tokenizer=words)
+    inputs, labels = data.batch(0, 2)
+    assert isinstance(inputs, dict)
+    assert labels is None
+    assert data.sha256 != labelled.sha256
+    if "line" in query:  # a line of one token has nothing to predict, and something to encode
+        assert len(data) > len(labelled)
+    with pytest.raises(DataError, match=r"labels=0 is not known; write labels=next or labels=none"):
+        ra.dataset(f"text:{text}?labels=0", tokenizer=words)

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 import resanalysis as ra
 from resanalysis.datasets import Dataset
 from resanalysis.experiments.gradients import gradients
-from resanalysis.experiments.over_images import OverImages, images_at_once, stream_bytes
 from resanalysis.experiments.unit_share import unit_share
 from resanalysis.network import ResidualNetwork
-from resanalysis.path import freeze, length_sums, path_norms, record
-from resanalysis.path.summary import (
+from resanalysis.path_gradients import freeze, length_sums, path_norms, record
+from resanalysis.path_gradients.over_images import OverImages, images_at_once, stream_bytes
+from resanalysis.run.store import PartialStore
+from resanalysis.statistics.path_norms import (
     decay_factor,
     in_words,
     mean_band,
@@ -32,9 +33,8 @@ from resanalysis.path.summary import (
     root_pseudo_values,
     times,
 )
-from resanalysis.results import PartialStore
 from tests.conftest import cifar
-from tests.path.brute_force import by_length, path_gradients
+from tests.path_gradients.brute_force import by_length, path_gradients
 
 pytestmark = pytest.mark.filterwarnings("ignore:the interval of mean_norm")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import resanalysis as ra
 from resanalysis.datasets import Dataset
 from resanalysis.network import ResidualNetwork
-from resanalysis.statistics import wilson
+from resanalysis.statistics.intervals import wilson
 from tests.conftest import cifar
 from tests.reference import post_activation_pass, with_zeroed
 
@@ -187,7 +187,7 @@ def test_reorder_keeps_stages_and_equals_a_loop(network: ResidualNetwork, data: 
 
 def test_orders_cover_tau_evenly() -> None:
     from resanalysis.experiments.reorder import TAU_BIN, _evenly_by_tau
-    from resanalysis.route import kendall_tau
+    from resanalysis.routes.route import kendall_tau
 
     groups = [tuple(range(18)), tuple(range(19, 36)), tuple(range(37, 54))]
     chosen = _evenly_by_tau(54, groups, 300, np.random.default_rng(0))
@@ -224,8 +224,8 @@ def test_without_labels_the_error_is_unknown(network: ResidualNetwork) -> None:
 
 
 def test_the_interval_of_a_fraction_stays_a_fraction() -> None:
-    from resanalysis.evaluate import Scores
     from resanalysis.experiments.lesion import _row
+    from resanalysis.routes.evaluator import Scores
 
     error = np.array([[1, 1, 1, 0.9], [0, 0, 0, 0.1]], dtype=np.float32)
     scores = Scores(dict.fromkeys(("error", "loss", "agreement", "kl"), error))

@@ -20,11 +20,11 @@ import resanalysis as ra
 from resanalysis.datasets import Dataset
 from resanalysis.experiments import prune_order
 from resanalysis.experiments.prune_choice import choose
-from resanalysis.experiments.prune_cost import speed_ups, unit_costs
 from resanalysis.experiments.prune_order import halves
+from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
-from resanalysis.results import PartialStore
-from resanalysis.statistics import mean_interval, paired_rate_difference, wilson
+from resanalysis.run.store import PartialStore
+from resanalysis.statistics.intervals import mean_interval, paired_rate_difference, wilson
 from tests.conftest import cifar
 from tests.reference import post_activation_pass, with_zeroed
 
@@ -314,8 +314,8 @@ def test_resuming_computes_nothing_again(
         raise AssertionError("computed again")
 
     # By sys.modules: as attributes of their packages, these names are the functions.
-    monkeypatch.setattr(sys.modules["resanalysis.evaluate"], "_enter", refuse)
-    monkeypatch.setattr(sys.modules["resanalysis.experiments.prune_cost"], "_ratios", refuse)
+    monkeypatch.setattr(sys.modules["resanalysis.routes.evaluator"], "_enter", refuse)
+    monkeypatch.setattr(sys.modules["resanalysis.measures.cost"], "_ratios", refuse)
     monkeypatch.setattr(sys.modules["resanalysis.experiments.stream_images"], "_block", refuse)
     resumed = ra.prune(network, data, store=again, **how)
     assert again.put_keys == []

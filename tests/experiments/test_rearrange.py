@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
-from resanalysis.experiments.rearrange_score import Yardstick, yardstick
+from resanalysis.measures.yardstick import Yardstick, yardstick
 from resanalysis.network import ResidualNetwork
-from resanalysis.rearrangement import KINDS, middles
+from resanalysis.routes.rearranged import KINDS, middles
 from tests.conftest import cifar
 from tests.experiments.test_lesion import wrong
 
@@ -452,7 +452,7 @@ def test_texts_count_alike_however_long(monkeypatch: pytest.MonkeyPatch) -> None
     def outputs(*_: Any, **__: Any) -> Any:
         return iter([(logits[:2], labels[:2]), (logits[2:], labels[2:])])
 
-    monkeypatch.setattr("resanalysis.experiments.rearrange_score.intact_outputs", outputs)
+    monkeypatch.setattr("resanalysis.measures.yardstick.intact_outputs", outputs)
     yard = yardstick(None, None)  # type: ignore[arg-type]
     # Token 7 is right three times of five, but in one text of three.
     assert (yard.answer, yard.constant.tolist(), yard.intact.tolist()) == (4, [0, 1, 1], [1, 1, 1])

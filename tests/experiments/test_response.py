@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
-from resanalysis.experiments.layer_moments import layer_kind, layer_moments
 from resanalysis.experiments.response import std_interval
-from resanalysis.results import PartialStore
+from resanalysis.measures.moments import layer_kind, layer_moments
+from resanalysis.run.store import PartialStore
 from tests.conftest import cifar, settle
 
 COLUMNS = ["model", "layer", "name", "kind", "std", "std_low", "std_high", "rank"]

@@ -17,8 +17,8 @@ from resanalysis.experiments.stream import mean_bands
 from resanalysis.experiments.stream_images import MEASURED
 from resanalysis.experiments.stream_page import stream_page
 from resanalysis.network import ResidualNetwork
-from resanalysis.results import PartialStore
-from resanalysis.statistics import wilson
+from resanalysis.run.store import PartialStore
+from resanalysis.statistics.intervals import wilson
 from tests.conftest import Batches, cifar, settle
 
 

@@ -13,7 +13,7 @@ from resanalysis import figures
 from resanalysis.experiments.paths import paths, paths_remaining
 from resanalysis.figures.inspect import path_tree
 from resanalysis.figures.style import FULL, HALF
-from resanalysis.statistics import bootstrap_mean
+from resanalysis.statistics.intervals import bootstrap_mean
 
 
 def lesion_frame(units: int = 27) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
 from resanalysis.models.names import architecture_named
 from resanalysis.models.recognise import recognised
-from resanalysis.unravel import unravel
+from resanalysis.view import unravel
 from tests.conftest import settle
 
 SMALL = (
@@ -190,7 +190,7 @@ def test_what_is_like_a_resnet_is_not_taken_for_one(name: str) -> None:
         ("resnet29-basic", r"has depth 6n \+ 2 .*, got 29; the nearest is 26"),
         (
             "resnet20-gated",
-            "no architecture 'resnet20-gated': 'gated' is none of basic, bottleneck,",
+            "no architecture resnet20-gated: 'gated' is none of basic, bottleneck,",
         ),
         ("wrn27-10", r"depth 6n \+ 4 .*, got 27"),
         ("perceptron3", "no architecture 'perceptron3': write resnet56"),

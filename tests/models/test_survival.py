@@ -16,7 +16,7 @@ from resanalysis.models.survival import (
     set_survival,
     survivals,
 )
-from resanalysis.path_length import parsed_survival
+from resanalysis.statistics.path_length import parsed_survival
 from tests.conftest import cifar, settle
 
 

@@ -1,0 +1,63 @@
+"""A user's own function, named on the command line as ``package.module:function``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from resanalysis.errors import ResanalysisError
+
+
+def user_function(name: str, option: str) -> Callable[..., Any]:
+    """Import a function; the current folder counts as a place to import from.
+
+    Parameters
+    ----------
+    name : ``package.module:function``.
+    option : what the user wrote it after, for messages.
+
+    Raises
+    ------
+    ResanalysisError : if there is no such module or function, or importing it fails.
+    """
+    name = name.removeprefix("python:")
+    said = f"{option}{name}" if option.endswith(":") else f"{option} {name}"
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise ResanalysisError(f"{said}: write package.module:function")
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ResanalysisError(
+            f"{said}: importing {module_name} raised {type(error).__name__}: {first}"
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ResanalysisError(f"{said}: {module_name} has no function {function_name}")
+    return function
+
+
+def source_sha256(function: Callable[..., Any]) -> str:
+    """Digest of the file that a user's function stands in.
+
+    What an interrupted run computed with one version of it must not be mixed with another's.
+    """
+    module = inspect.getmodule(function)
+    file = None if module is None else getattr(module, "__file__", None)
+    if file is None or not Path(file).is_file():
+        return "unknown"
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -1,0 +1,112 @@
+"""What every command of an experiment does once its own options are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings
+
+from resanalysis.cli.console import show, tell
+from resanalysis.cli.options import Comparing, Drawing, Output, Source
+from resanalysis.cli.subject import running, subject_of, subjects_of
+from resanalysis.experiments import experiment_named
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from resanalysis.run.several import Several
+    from resanalysis.run.subject import Subject
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment as a command wants it.
+
+    Attributes
+    ----------
+    stem : of the experiment.
+    options : as its function takes them; the manifest records them.
+    functions : arguments that have no text (a user's metric, a second network).
+    code : sha256 by name of the user's files that decide the numbers too.
+    """
+
+    stem: str
+    options: Mapping[str, Any]
+    functions: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    code: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def measuring(self, metric: str | None) -> Plan:
+        """The same, scored by a user's own function ``module:function`` where there is one."""
+        if metric is None:
+            return self
+        from resanalysis.checkpoint.user_function import source_sha256, user_function
+
+        function = user_function(metric, "--metric")
+        return Plan(
+            self.stem,
+            {**self.options, "metric": metric},
+            {**self.functions, "metric": function},
+            {**self.code, metric: source_sha256(function)},
+        )
+
+
+def analyse(
+    plans: list[Plan],
+    models: list[str],
+    data: str | None,
+    source: Source,
+    drawing: Drawing,
+    output: Output,
+    comparing: Comparing | None = None,
+) -> None:
+    """Run experiments on what the command line names, write their files, and say what they found.
+
+    Parameters
+    ----------
+    comparing : what several models are to each other; ``None`` where the command takes one.
+    """
+    pool = comparing is not None and comparing.pool
+    subject: Subject | Several
+    if len(models) > 1 or pool:
+        subject = subjects_of(models, data, source, output)
+    else:
+        subject = subject_of(models[0], data, source, output)
+    tables: dict[str, pd.DataFrame] = {}
+    files: list[Path] = []
+    for plan in plans:
+        tables[plan.stem], written = analysed(plan, subject, source, drawing, output, pool=pool)
+        files += written
+    show(output, tables, f"{', '.join(tables)} of {', '.join(models)}", files)
+
+
+def analysed(
+    plan: Plan,
+    subject: Subject | Several,
+    source: Source,
+    drawing: Drawing,
+    output: Output,
+    *,
+    pool: bool = False,
+) -> tuple[pd.DataFrame, list[Path]]:
+    """One experiment in its run folder: its table, and the files it wrote."""
+    from resanalysis.run.compared import compared
+    from resanalysis.run.folder import Run
+    from resanalysis.run.measured import Analysis, measured
+    from resanalysis.run.several import Several
+
+    options = {**plan.options, "pool": True} if pool else plan.options
+    how: dict[str, Any] = {"functions": plan.functions, "figure": drawing.arguments()}
+    how |= running(subject, source, output)
+    experiment = experiment_named(plan.stem)
+    with Run(output.out, plan.stem, fresh=output.fresh) as run, catch_warnings(record=True) as said:
+        analysis = Analysis(run, subject, options, output.seed, plan.code)
+        if isinstance(subject, Several):
+            tables = compared(analysis, experiment, subject, **how)
+        else:
+            tables = measured(analysis, experiment, **how)
+    for warning in said:
+        if issubclass(warning.category, UserWarning):
+            tell(output, f"note: {warning.message}")
+    return tables[plan.stem], run.files

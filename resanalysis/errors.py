@@ -1,0 +1,63 @@
+"""The error that is the user's, told apart from our own mistakes by its type; text that is safe to print."""
+
+from __future__ import annotations
+
+import reprlib
+
+_LONGEST = 2000
+
+
+class _Brief(reprlib.Repr):
+    """``repr`` of bounded depth and width: a list that holds itself twice, forty times over, ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 60, 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write out a number of thousands of digits.
+        return repr(x) if x.bit_length() < 200 else f"a whole number of {x.bit_length()} bits"
+
+
+_BRIEF = _Brief()
+
+
+def printable(text: str, most: int = _LONGEST) -> str:
+    """A text on one line, what a terminal would obey or hide written as ``\\x1b``, cut in its middle.
+
+    Parameters
+    ----------
+    text : anything, such as a name that a file holds.
+    most : characters that are kept, of the text as it is returned.
+    """
+    if len(text) > 2 * most:  # before the characters are looked at one by one
+        text = f"{text[:most]}{text[-most:]}"
+    escaped = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+    if len(escaped) <= most:
+        return escaped
+    end = (most - 1) // 2
+    return f"{escaped[: most - 1 - end]}…{escaped[len(escaped) - end :]}"
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value of a file nobody vouches for, in at most ``most`` characters; texts without quotes."""
+    return printable(value, most) if isinstance(value, str) else quoted(value, most)
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """``shown``, with texts as they stand in source."""
+    return printable(_BRIEF.repr(value), most)
+
+
+class ResanalysisError(ValueError):
+    """What a user asked for cannot be done; the text says what, where, what was found and what to do.
+
+    Every check of ours raises it. Whatever else reaches the command line is a bug of ours and is
+    reported as one. Much of the text comes out of files, so it is made printable here, where nothing can
+    forget it.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))

@@ -1,0 +1,91 @@
+"""What an experiment is to the rest of the package: one name, what it takes, what reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Takes = Literal["data", "example", "view", "modules"]
+"""The unraveled view with data, with one batch, or alone; or the modules themselves with data."""
+
+Chooses = Callable[[Any], Mapping[str, Any] | None]
+
+
+def _as_it_is(_: Any) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question asked of a network.
+
+    The stem rule finds its parts: ``experiments/STEM.py`` measures in a function of that name,
+    ``figures/STEM.py`` draws in one of that name and has its words (``TITLE``, ``HOW_TO_READ``,
+    ``headlines``), ``cli/STEM.py`` is its command, ``docs/STEM.md`` its page. Nothing is imported before it
+    is used.
+
+    Attributes
+    ----------
+    stem : of its modules, functions and files.
+    question : what it answers, for lists of commands.
+    takes : what it is called with.
+    command : the command that runs it, where that is another's.
+    page : ``module:function`` that makes several tables by stem, the first its own, where one table is not all.
+    drawn_with : the tables its figure takes beside its own, by the name of the argument.
+    reuses : tables of other experiments that it can be given, by the name of the argument, so that a report
+        measures nothing twice.
+    curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
+    in_report : from the subject to the options it has in a report, or ``None`` where it does not apply.
+    """
+
+    stem: str
+    question: str
+    takes: Takes = "data"
+    command: str = ""
+    page: str = ""
+    drawn_with: tuple[tuple[str, str], ...] = ()
+    reuses: tuple[tuple[str, str], ...] = ()
+    curve: tuple[str, str] | None = None
+    in_report: Chooses = _as_it_is
+
+    @property
+    def home(self) -> str:
+        """The module that holds its function."""
+        return f"resanalysis.experiments.{self.stem}"
+
+    @property
+    def words(self) -> Any:
+        """``figures/STEM.py``: the drawing, and ``TITLE``, ``HOW_TO_READ`` and ``headlines``."""
+        return import_module(f"resanalysis.figures.{self.stem}")
+
+    def measure(self, subject: Any, **options: Any) -> dict[str, pd.DataFrame]:
+        """Its tables by stem, its own first.
+
+        Parameters
+        ----------
+        subject : a ``Subject``, or another with the attributes that ``takes`` names.
+        options : the function's own, and how it runs.
+        """
+        module, _, name = (self.page or f"{self.home}:{self.stem}").partition(":")
+        function = getattr(import_module(module), name)
+        match self.takes:
+            case "data":
+                found = function(subject.network, subject.examples(), **options)
+            case "example":
+                found = function(subject.network, subject.example, **options)
+            case "view":
+                found = function(None if subject is None else subject.network, **options)
+            case "modules":
+                found = function(subject.modules, subject.each_examples, **options)
+        return found if isinstance(found, dict) else {self.stem: found}
+
+    def draw(self, tables: Mapping[str, pd.DataFrame], **how: Any) -> Figure:
+        """Its figure."""
+        beside = {name: tables.get(stem) for name, stem in self.drawn_with}
+        return getattr(self.words, self.stem)(tables[self.stem], **beside, **how)

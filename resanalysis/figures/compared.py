@@ -1,0 +1,120 @@
+"""Several models in one figure, or the training seeds of one network and their mean."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from resanalysis.figures.style import (
+    BLUE,
+    FULL,
+    GREEN,
+    INTACT,
+    ORANGE,
+    PURPLE,
+    RC,
+    YELLOW,
+    legend_above,
+    metric_label,
+    new_figure,
+    whole_numbers,
+)
+
+AXES = {
+    "unit": "Unit (from 0)",
+    "removed": "Units deleted together",
+    "kendall_tau": "Kendall's τ of the order",
+    "length": "Path length (units)",
+}
+VALUES = {"signed_share": "Share of the gradient", "influence": "Influence, 1 − cos"}
+_LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (YELLOW, "v"))
+
+
+def draw(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    x: str,
+    y: str,
+    pool: pd.DataFrame | None = None,
+    chance: float | None = None,
+) -> Axes:
+    """A line per model with its interval; with ``pool``, each model thin and their mean with its band.
+
+    Parameters
+    ----------
+    frame : of ``statistics.pooling.curves``; places below 0 of ``x`` (the intact network) become lines across.
+    pool : of ``statistics.pooling.pooled``.
+    chance : value of a network that guesses.
+
+    Conclude from curves whose bands part that the networks differ on these examples; from the band of ``pool``,
+    what another training run of the same network would show.
+    """
+    if ax is None:
+        ax = new_figure()[1][0]
+    with mpl.rc_context(RC):
+        for number, (model, rows) in enumerate(frame.groupby("model", sort=False)):
+            colour, marker = _LOOKS[number % len(_LOOKS)]
+            _line(
+                ax,
+                rows,
+                x,
+                y,
+                str(model),
+                "0.7" if pool is not None else colour,
+                marker,
+                pool is None,
+            )
+        if pool is not None:
+            seeds = int(pool["seeds"].to_numpy().max())
+            _line(
+                ax,
+                pool,
+                x,
+                y,
+                f"mean of {seeds} training runs (band: 95 % between runs)",
+                BLUE,
+                "o",
+                True,
+            )
+        if chance is not None and np.isfinite(chance):
+            ax.axhline(chance, color=INTACT, linewidth=0.8, linestyle=":", label="chance")
+        ax.set_xlabel(AXES.get(x, x))
+        ax.set_ylabel(VALUES.get(y, metric_label(y)))
+        if x != "kendall_tau":
+            whole_numbers(ax.xaxis)
+        legend_above(ax)
+    return ax
+
+
+def _line(
+    ax: Axes, rows: pd.DataFrame, x: str, y: str, label: str, colour: str, marker: str, banded: bool
+) -> None:
+    altered = rows.loc[rows[x] >= 0] if x == "unit" else rows
+    place, value = altered[x].to_numpy(float), altered[y].to_numpy(float)
+    ax.plot(place, value, color=colour, marker=marker if banded else "", label=label if banded else None,
+            linewidth=1.0 if banded else 0.6, markersize=2.8)  # fmt: skip
+    low, high = f"{y}_low", f"{y}_high"
+    if banded and low in altered:
+        ends = altered[[low, high]].to_numpy(float)
+        ax.fill_between(place, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
+    for intact in rows.loc[rows[x] < 0, y] if x == "unit" and banded else ():
+        ax.axhline(float(intact), color=colour, linewidth=0.8, linestyle="--")
+
+
+def compared(
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    pool: pd.DataFrame | None = None,
+    chance: float | None = None,
+    width: float = FULL,
+) -> Figure:
+    """The figure of a table with several models."""
+    figure, (ax,) = new_figure(width, min(3.0, max(2.3, 0.5 * width)))
+    draw(frame, ax, x=x, y=y, pool=pool, chance=chance)
+    return figure

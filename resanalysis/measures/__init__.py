@@ -1,0 +1,1 @@
+"""Quantities read off a network: what a part adds, how large it is, what it costs."""

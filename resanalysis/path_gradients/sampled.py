@@ -1,0 +1,90 @@
+"""Gradients along single paths: the branches of some units, the skips of the others."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resanalysis.errors import ResanalysisError
+from resanalysis.path_gradients.tape import Tape
+
+Masks = NDArray[np.bool_]
+
+
+def draw_subsets(units: int, length: int, samples: int, seed: int) -> Masks:
+    """Subsets of ``length`` units, uniformly drawn with replacement; each once if there are so few.
+
+    The first draws do not depend on how many are asked for, unless all subsets are listed.
+
+    Returns
+    -------
+    array (M, units) of bool : M = samples, or C(units, length) if that is smaller.
+
+    Source: Veit et al. 2016, §5.2.
+    """
+    if not 0 <= length <= units:
+        raise ResanalysisError(f"paths of {units} units have length 0 to {units}, got {length}")
+    count = math.comb(units, length)
+    if count <= samples:
+        masks = np.zeros((count, units), dtype=np.bool_)
+        for row, chosen in enumerate(combinations(range(units), length)):
+            masks[row, list(chosen)] = True
+        return masks
+    generator = np.random.default_rng([seed, length])
+    ranks = generator.random((samples, units)).argsort(axis=1).argsort(axis=1)
+    return ranks < length
+
+
+def path_norms(tape: Tape, masks: Masks, *, at_once: int = 64) -> Tensor:
+    """Norm of the gradient that reaches the input along each path.
+
+    Paths go backwards side by side; as long as two agree they are one cotangent, and only the branch of
+    a unit on the path or the skip of one off it is differentiated.
+
+    Parameters
+    ----------
+    tape : the recorded forward pass of a batch of N examples.
+    masks : (M, n): whether the path takes the branch of each residual unit.
+    at_once : paths per sweep, which bounds the memory to so many streams.
+
+    Returns
+    -------
+    Tensor (M, N) of float64.
+    """
+    if masks.ndim != 2 or masks.shape[1] != tape.residual:
+        raise ResanalysisError(f"masks must be (paths, {tape.residual}), got {masks.shape}")
+    # Sorted from the output on, paths of one sweep agree in their last units.
+    order = np.lexsort(masks.T)
+    norms = torch.empty(len(masks), len(tape.losses), dtype=torch.float64)
+    for first in range(0, len(masks), at_once):
+        rows = order[first : first + at_once]
+        norms[torch.from_numpy(rows)] = _sweep(tape, masks[rows]).cpu()
+    return norms
+
+
+def _sweep(tape: Tape, masks: Masks) -> Tensor:
+    gradients = [tape.cotangent]
+    place = np.zeros(len(masks), dtype=np.int64)  # which gradient each path has so far
+    residual = tape.residual
+    for link in reversed(tape.links):
+        gradients = link.join.pull(gradients)
+        if link.skip is None:
+            gradients = link.branch.pull(gradients)
+        else:
+            residual -= 1
+            splits, place = np.unique(2 * place + masks[:, residual], return_inverse=True)
+            entered = [int(split) // 2 for split in splits if split % 2]
+            passed = [int(split) // 2 for split in splits if not split % 2]
+            taken = iter(link.branch.pull([gradients[index] for index in entered]))
+            skipped = iter(link.skip.pull([gradients[index] for index in passed]))
+            gradients = [next(taken if split % 2 else skipped) for split in splits]
+        if link.bridge is not None:
+            gradients = link.bridge.pull(gradients)
+    if tape.stem is not None:
+        gradients = tape.stem.pull(gradients)
+    return tape.norms(gradients)[torch.from_numpy(place).to(tape.scale.device)]

@@ -1,0 +1,146 @@
+"""Rearrangements of the middle of a network: its units skipped, moved, repeated or run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
+
+import numpy as np
+
+from resanalysis.errors import ResanalysisError
+from resanalysis.network import ResidualNetwork
+from resanalysis.routes.route import (
+    Route,
+    interchangeable,
+    parallel,
+    placed,
+    reordered,
+    swapped_order,
+    without,
+)
+
+Kind = Literal["skip", "reverse", "shuffle", "repeat", "parallel", "looped", "swap"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What may be done to the middle; ``swap`` exchanges two neighbours at any place instead."""
+
+Runs = tuple[tuple[int, ...], ...]
+"""Consecutive units of equal stream shape that may change places, one tuple for each stage."""
+
+
+@dataclass(frozen=True)
+class Rearrangement:
+    """One altered network.
+
+    Attributes
+    ----------
+    kind : one of ``KINDS``.
+    units : the units it touches.
+    route : how the network is run.
+    draw : the number of a random order, 0 for what is not random.
+    order : the unit at each position, where every position runs one.
+    """
+
+    kind: Kind
+    units: tuple[int, ...]
+    route: Route
+    draw: int = 0
+    order: tuple[int, ...] | None = None
+
+
+def movable_runs(network: ResidualNetwork, stage: int | None = None) -> Runs:
+    """The units of each stage that may change places: all of a transformer, and of a network with
+    stages those behind each transition.
+
+    Raises
+    ------
+    ResanalysisError : if no two units can change places, or not in the ``stage`` asked for.
+    """
+    found = [group for group in interchangeable(network) if len(group) > 1]
+    if not found:
+        raise ResanalysisError(
+            f"no two of the {len(network)} units of {network.name} have the same shape and stage: "
+            "there is nothing to rearrange"
+        )
+    if stage is None:
+        return tuple(found)
+    stages = {network.units[group[0]].stage: group for group in found}
+    if stage not in stages:
+        raise ResanalysisError(
+            f"stage {stage} of {network.name} has no two units that can change places; "
+            f"stages that have: {', '.join(str(there) for there in stages)}"
+        )
+    return (stages[stage],)
+
+
+def middle(runs: Runs, kept: int) -> Runs:
+    """The units left in the middle of each run when ``kept`` units of it stay as they are.
+
+    Half of the kept units are at its beginning and half at its end; of an odd number the beginning has
+    one more, as in the published code. A run with no more units than ``kept`` is left alone.
+    """
+    spans = (run[(kept + 1) // 2 : len(run) - kept // 2] for run in runs)
+    return tuple(span for span in spans if span)
+
+
+def middles(runs: Runs) -> dict[int, Runs]:
+    """Every middle by the number of units it holds, from the smallest to the whole runs."""
+    longest = max(len(run) for run in runs)
+    found = [middle(runs, kept) for kept in range(longest - 1, -1, -1)]
+    return {sum(len(span) for span in spans): spans for spans in found}
+
+
+def rearrangements(
+    network: ResidualNetwork,
+    kinds: Sequence[Kind],
+    spans: Sequence[Runs],
+    runs: Runs,
+    *,
+    draws: int,
+    loops: int,
+    seed: int,
+) -> Iterator[Rearrangement]:
+    """Every kind at every middle in ``spans``; swaps at every pair of neighbours in ``runs``.
+
+    A random order sorts units by keys that its draw gave them: an order does not depend on how many
+    draws or which middles there are, and those of one draw agree wherever they overlap.
+    """
+    n = len(network)
+    centre = {unit: run[len(run) // 2] for run in runs for unit in run}
+    keys = [np.random.default_rng([seed, draw]).random(n) for draw in range(draws)]
+    for kind in kinds:
+        if kind == "swap":
+            for pair in (pair for run in runs for pair in pairwise(run)):
+                order = swapped_order(n, [pair])
+                yield Rearrangement(kind, pair, reordered(network, order), order=order)
+            continue
+        for span in spans:
+            units = tuple(unit for part in span for unit in part)
+            orders: list[tuple[int, ...]] = []
+            match kind:
+                case "skip":
+                    yield Rearrangement(kind, units, without(network, units))
+                case "parallel":
+                    yield Rearrangement(kind, units, parallel(network, span))
+                case "looped":
+                    yield Rearrangement(kind, units, parallel(network, span, loops=loops))
+                case "reverse":
+                    orders = [_filled(n, span, [part[::-1] for part in span])]
+                case "repeat":
+                    orders = [_filled(n, span, [[centre[part[0]]] * len(part) for part in span])]
+                case "shuffle":
+                    orders = [
+                        _filled(n, span, [sorted(part, key=lambda u, k=key: k[u]) for part in span])
+                        for key in keys
+                    ]
+            for draw, order in enumerate(orders):
+                yield Rearrangement(kind, units, placed(network, order), draw, order)
+
+
+def _filled(units: int, spans: Runs, contents: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The trained order with other units at the positions of each span."""
+    order = list(range(units))
+    for span, content in zip(spans, contents, strict=True):
+        order[span[0] : span[-1] + 1] = content
+    return tuple(order)

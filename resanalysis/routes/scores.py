@@ -1,0 +1,140 @@
+"""What is kept of a network's output: per example, enough for paired statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resanalysis.errors import ResanalysisError
+
+NAMES = ("error", "loss", "agreement", "kl")
+
+Metric = Callable[[Any, Tensor | None, Any], Tensor]
+"""A user's own score: of a model's output, the labels, and the intact model's output, (N,) numbers."""
+
+
+def metric_name(metric: Metric) -> str:
+    """What a table calls a user's score."""
+    return str(getattr(metric, "__name__", type(metric).__name__))
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The intact network's logits with what every comparison with them needs.
+
+    Attributes
+    ----------
+    logits : (N, T, classes) by position.
+    normaliser : (N, T), log Σ exp of the logits.
+    predicted : (N, T).
+    """
+
+    logits: Tensor
+    normaliser: Tensor
+    predicted: Tensor
+
+    @staticmethod
+    def of(intact: Tensor) -> Reference:
+        """Of logits as ``scores`` takes them."""
+        logits = by_position(intact)
+        normaliser = torch.empty(logits.shape[:2], device=logits.device)
+        predicted = torch.empty(logits.shape[:2], dtype=torch.long, device=logits.device)
+        for some in _pieces(logits):
+            values = logits[some].float()
+            normaliser[some] = values.logsumexp(-1)
+            predicted[some] = values.argmax(-1)
+        return Reference(logits, normaliser, predicted)
+
+
+def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) -> Tensor:
+    """Error, loss, agreement and KL divergence of each example, as rows in that order.
+
+    Parameters
+    ----------
+    logits : (N, classes), or (N, T, vocabulary) of a language model, whose position t predicts token
+        t + 1; its scores are means over positions. Or (N, classes, H, W) of a segmentation; means
+        over pixels.
+    labels : (N,), or (N, T) token ids with −100 where nothing is to be predicted, or (N, H, W) classes,
+        where a number that is no class is left out; ``None`` leaves error and loss undefined (NaN).
+    intact : the intact network's logits; a ``Reference`` where many outputs are compared with them.
+
+    Returns
+    -------
+    Tensor (4, N) of float32: ``error`` (0 or 1; a fraction of positions), ``loss`` (cross-entropy,
+        nats), ``agreement`` with the intact network's prediction, ``kl`` (intact ‖ this, nats).
+        An output that is not finite counts as an error and as no agreement.
+
+    Raises
+    ------
+    ResanalysisError : if the labels have another shape.
+    """
+    reference = intact if isinstance(intact, Reference) else Reference.of(intact)
+    values = by_position(logits)
+    targets, kept = aligned_targets(logits, labels)
+    rows = torch.full((len(NAMES), *values.shape[:2]), torch.nan, device=values.device)
+    # Piece by piece, since the logits of a language model are many times larger than its streams.
+    for some in _pieces(values):
+        own, theirs = values[some].float(), reference.logits[some].float()
+        finite, predicted = own.sum(-1).isfinite(), own.argmax(-1)
+        normaliser = own.logsumexp(-1)
+        if targets is not None:
+            at = targets[some].clamp_min(0)
+            rows[0][some] = ((predicted != at) | ~finite).float()
+            rows[1][some] = normaliser - own.gather(-1, at[..., None])[..., 0]
+        rows[2][some] = ((predicted == reference.predicted[some]) & finite).float()
+        probability = (theirs - reference.normaliser[some][..., None]).exp_()
+        divergence = theirs.sub(own).mul_(probability).sum(-1)
+        rows[3][some] = (divergence + normaliser - reference.normaliser[some]).clamp_min(0)
+    return torch.stack([_mean(row, kept) for row in rows])
+
+
+def by_position(logits: Tensor) -> Tensor:
+    """(N, T, classes): one position an example, a token's prediction of the next, or a pixel."""
+    if logits.ndim == 2:
+        return logits[:, None]
+    return logits.flatten(2).mT if logits.ndim == 4 else logits[:, :-1]
+
+
+def aligned_targets(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tensor]:
+    """The class at each position (N, T), and which positions count.
+
+    Raises
+    ------
+    ResanalysisError : if the labels have another shape than the output takes.
+    """
+    positions = by_position(logits).shape[:2]
+    every = torch.ones(positions, dtype=torch.bool, device=logits.device)
+    if labels is None:
+        return None, every
+    fitting = logits[:, 0].shape if logits.ndim == 4 else logits.shape[:-1]
+    if labels.shape != fitting:
+        raise ResanalysisError(
+            f"labels of shape {tuple(labels.shape)} do not fit the model's output {tuple(logits.shape)}, "
+            f"which takes {tuple(fitting)}; leave the labels out for agreement and KL divergence alone"
+        )
+    if logits.ndim == 2:
+        return labels[:, None], every
+    if logits.ndim == 4:
+        targets = labels.flatten(1)
+        kept = (targets >= 0) & (targets < logits.shape[1])
+        return torch.where(kept, targets, 0), kept
+    return labels[:, 1:], labels[:, 1:] != -100
+
+
+def _pieces(values: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Examples and positions whose logits stay in a CPU's cache together."""
+    most = 2**18 if values.device.type == "cpu" else 2**26
+    count, positions, classes = values.shape
+    examples = max(1, most // max(1, positions * classes))
+    at_once = max(1, most // classes) if examples == 1 else positions
+    for first in range(0, count, examples):
+        for start in range(0, positions, at_once):
+            yield slice(first, first + examples), slice(start, start + at_once)
+
+
+def _mean(values: Tensor, kept: Tensor) -> Tensor:
+    return torch.where(kept, values, 0.0).sum(1) / kept.sum(1)

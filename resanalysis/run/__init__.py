@@ -1,0 +1,1 @@
+"""One analysis from names to files."""

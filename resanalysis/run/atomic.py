@@ -1,0 +1,104 @@
+"""Files that are whole or not there, and folders that one process has for itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from resanalysis.errors import ResanalysisError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks, two runs of one command must not share a folder
+    fcntl = None
+
+
+class ResultsError(ResanalysisError):
+    """A run folder that cannot be written, or holds a manifest that cannot be read."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new one, never a part.
+
+    Raises
+    ------
+    ResultsError : if it cannot be written; what was there stays.
+    """
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: none is replaced before all of them are on the disk.
+
+    Raises
+    ------
+    ResultsError : if one cannot be written; what was there stays.
+    """
+    temporaries: dict[Path, str] = {}
+    path = Path()
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporaries[path] = tempfile.mkstemp(
+                dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+            )
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporaries[path], 0o666 & ~_umask())
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
+    except BaseException as error:
+        for temporary in temporaries.values():
+            with suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
+
+
+def _umask() -> int:
+    """The process's file mode mask; reading it means setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def cannot_write(path: Path, error: OSError) -> ResultsError:
+    remedy = {
+        errno.ENOSPC: "free some space and run the same command again, it goes on where it stopped",
+        errno.EDQUOT: "free some space and run the same command again, it goes on where it stopped",
+        errno.EACCES: "name a folder you may write to with --out",
+        errno.EROFS: "name a folder you may write to with --out",
+    }.get(error.errno or 0, "what was there before is not changed")
+    return ResultsError(f"cannot write {path}: {reason(error)}; {remedy}")
+
+
+def locked(folder: Path, *, wait: bool = False) -> int | None:
+    """A descriptor that locks ``folder`` until it is closed; ``None`` where another run has it."""
+    if fcntl is None:
+        return -1
+    while True:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:  # a file system without locks
+            return handle
+        # a run that finished between open and lock has removed the folder this descriptor is of
+        with suppress(FileNotFoundError):
+            if os.stat(folder).st_ino == os.fstat(handle).st_ino:
+                return handle
+        os.close(handle)
+        folder.mkdir(parents=True, exist_ok=True)

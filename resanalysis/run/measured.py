@@ -1,0 +1,148 @@
+"""One experiment on one subject: measured, drawn, written, recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resanalysis.experiments import Experiment
+from resanalysis.run.folder import Run
+from resanalysis.run.manifest import versions
+from resanalysis.run.store import PartialStore
+
+if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from resanalysis.datasets import Dataset
+
+
+class Measured(Protocol):
+    """What the manifest records of the thing measured: a ``Subject``, or several models."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def data(self) -> Dataset | None: ...
+    @property
+    def model_sha256(self) -> str | None: ...
+    @property
+    def data_sha256(self) -> str | None: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
+    def view(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What decides one command's numbers, and the open folder they go to.
+
+    Attributes
+    ----------
+    run : the open run folder; its command is the stem of the files.
+    subject : ``None`` where the question is of no network.
+    options : what decides the numbers beside model, data and seed.
+    code : sha256 by name of the sources of user functions that decide them too.
+    """
+
+    run: Run
+    subject: Measured | None
+    options: Mapping[str, Any]
+    seed: int | None = None
+    code: Mapping[str, str] = field(default_factory=dict[str, str])
+    started: float = field(default_factory=time.perf_counter)
+
+    def store(self) -> PartialStore:
+        """Where finished blocks of exactly this computation are."""
+        known = ("resanalysis", "torch")
+        fingerprint: dict[str, Any] = {
+            "command": self.run.command,
+            "options": self.options,
+            "seed": self.seed,
+            "code": self.code,
+            "versions": {name: text for name, text in versions().items() if name in known},
+        }
+        if self.subject is not None:
+            fingerprint |= {
+                "model": self.subject.model_sha256 or self.subject.model,
+                "data": self.subject.data_sha256,
+                "view": self.subject.view(),
+                "device": self.subject.device,
+            }
+        return self.run.store(fingerprint)
+
+    def record(
+        self, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure], measured: float
+    ) -> None:
+        """Write tables and figures together, and what made them into the manifest.
+
+        Parameters
+        ----------
+        tables : by stem; what the first one's ``attrs`` state is recorded with it.
+        figures : by the stem of their files.
+        measured : when measuring ended, of ``time.perf_counter``.
+        """
+        for stem, table in tables.items():
+            self.run.keep_table(stem, table)
+        for stem, figure in figures.items():
+            self.run.keep_figure(stem, figure)
+        subject = self.subject
+        timings = {
+            **({} if subject is None else subject.seconds),
+            "measure": measured - self.started,
+            "write": time.perf_counter() - measured,
+        }
+        of_subject: dict[str, Any] = {}
+        named: dict[str, Any] = {}
+        if subject is not None:
+            named = {"model": subject.model, "data": subject.source, "device": subject.device}
+            of_subject = {
+                "model_sha256": subject.model_sha256,
+                "data_sha256": subject.data_sha256,
+                "n": None if subject.data is None else len(subject.data),
+                "view": subject.view(),
+            }
+        main = next(iter(tables.values()))
+        self.run.finish(
+            options={**named, **self.options},
+            seed=self.seed,
+            timings=timings,
+            facts={str(key): fact for key, fact in main.attrs.items()},
+            **of_subject,
+        )
+
+
+def measured(
+    analysis: Analysis,
+    experiment: Experiment,
+    *,
+    functions: Mapping[str, Any] | None = None,
+    figure: Mapping[str, Any] | None = None,
+    **running: Any,
+) -> dict[str, pd.DataFrame]:
+    """Measure, draw, write, record.
+
+    Parameters
+    ----------
+    functions : arguments that have no text of their own (a user's metric, a table known already).
+    figure : how the figure is drawn.
+    running : batch size, device and progress, which change no result.
+
+    Returns
+    -------
+    dict : the tables by stem, the experiment's own first.
+    """
+    options = {**analysis.options, **(functions or {})}
+    if experiment.takes in ("data", "modules"):
+        options |= {"seed": analysis.seed, "store": analysis.store(), **running}
+    tables = experiment.measure(analysis.subject, **options)
+    done = time.perf_counter()
+    figures = {experiment.stem: experiment.draw(tables, **(figure or {}))}
+    analysis.record(tables, figures, done)
+    return tables

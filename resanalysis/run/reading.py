@@ -1,0 +1,176 @@
+"""A model and its data by name, as they are read, before anything is unraveled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from resanalysis.errors import ResanalysisError
+
+if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
+    from torch import nn
+
+    from resanalysis.checkpoint import ModelInfo
+    from resanalysis.datasets import Dataset
+    from resanalysis.network import Inputs, Precision
+
+EXAMPLE_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model and its data are read; a field left out is found out, or taken from the checkpoint.
+
+    Attributes
+    ----------
+    arch, state, remap, trust_pickle : how a file becomes a model.
+    submodule, group, plain : which chain of it is analysed, and how fine its units are.
+    normalize, mean, std : how images are normalised, where the checkpoint does not record it.
+    limit, image_seed : a stratified subset of the data, and the seed that chooses it.
+    input_shape : of one input, where there is no data.
+    device, arithmetic : where and in which arithmetic it runs.
+    """
+
+    arch: str | None = None
+    state: str | None = None
+    remap: bool = False
+    trust_pickle: bool = False
+    submodule: str | None = None
+    group: Literal["unit", "layer"] = "unit"
+    plain: bool = False
+    normalize: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    limit: int | None = None
+    image_seed: int = 0
+    input_shape: tuple[int, ...] | None = None
+    device: str | None = None
+    arithmetic: Precision = "float32"
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model and its data as read.
+
+    Attributes
+    ----------
+    module, data : ``data`` is ``None`` where none was named.
+    example : a batch the model takes.
+    model, source : the model and the data as the user named them.
+    model_sha256, data_sha256 : of their contents.
+    device : where it is to run.
+    seconds : what reading took.
+    """
+
+    module: nn.Module
+    data: Dataset | None
+    example: Inputs
+    model: str
+    source: str | None = None
+    model_sha256: str | None = None
+    data_sha256: str | None = None
+    device: str = "cpu"
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def view(self) -> dict[str, Any]:
+        """The model in brief."""
+        parameters = sum(p.numel() for p in self.module.parameters())
+        return {"model": self.model, "sha256": self.model_sha256, "parameters": parameters}
+
+
+def read(model: str, source: str | None, how: Reading) -> Loaded:
+    """Load a model and its data, and see that the one takes the other.
+
+    Raises
+    ------
+    CheckpointError, DataError : naming what was found and what to do.
+    ResanalysisError : if there is no such device, or if without data there is no way to know what the
+        model's input looks like.
+    """
+    from resanalysis.checkpoint import check_fit, load
+
+    device = device_named(how.device)
+    started = time.perf_counter()
+    module = load(
+        model, arch=how.arch, state=how.state, remap=how.remap, trust_pickle=how.trust_pickle
+    )
+    info = cast("ModelInfo | None", getattr(module, "resanalysis", None))
+    data = None if source is None else data_for(info, source, how)
+    example = _example(model, data, info, how.input_shape)
+    check_fit(module, example, info, model, source or "--input-shape")
+    return Loaded(
+        module=module,
+        data=data,
+        example=example,
+        model=model,
+        source=source,
+        model_sha256=None if info is None else info.sha256,
+        data_sha256=None if data is None else data.sha256,
+        device=device,
+        seconds={"load": time.perf_counter() - started},
+    )
+
+
+def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) -> Dataset:
+    """Data for a model: normalised as its checkpoint records, unless the user says otherwise; plain text
+    as the model's own tokenizer cuts it.
+    """
+    from resanalysis.datasets import check_vocabulary, dataset
+
+    how = how or Reading()
+    mean, std = how.mean, how.std
+    if info is not None and info.preprocessing is not None and not (how.normalize or mean or std):
+        mean, std = info.preprocessing.mean, info.preprocessing.std
+    of_text = info is not None and source.startswith("text:")
+    data = dataset(
+        source,
+        normalize=how.normalize,
+        mean=mean,
+        std=std,
+        limit=how.limit,
+        seed=how.image_seed,
+        tokenizer=info.tokenizer if info is not None and of_text else None,
+        positions=info.positions if info is not None and of_text else None,
+    )
+    if info is not None and info.vocabulary is not None:
+        check_vocabulary(data, info.vocabulary, info.name)
+    return data
+
+
+def _example(
+    model: str, data: Dataset | None, info: ModelInfo | None, shape: tuple[int, ...] | None
+) -> Inputs:
+    if data is not None:
+        return data.batch(0, min(len(data), EXAMPLE_IMAGES))[0]
+    if shape is None and info is not None and info.preprocessing is not None:
+        shape = info.preprocessing.input_size
+    if shape is None:
+        raise ResanalysisError(
+            f"{model} does not record the shape of its input: name some data with --data, or the "
+            "shape with --input-shape, such as 3,32,32"
+        )
+    import torch
+
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def device_named(name: str | None) -> str:
+    """The device of that name; a GPU, if there is one, where none is named.
+
+    Raises
+    ------
+    ResanalysisError : if there is no such device.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        # torch answers an unknown device with the list of all its backends, a thousand characters of it
+        reason = str(error).strip().splitlines()[0].partition(". ")[0][:160]
+        raise ResanalysisError(f"cannot run on --device {name}: {reason}") from error
+    return name

@@ -1,0 +1,248 @@
+"""An architecture and data by name → a trained checkpoint, recorded in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
+from resanalysis.datasets import DataError, Dataset, dataset
+from resanalysis.errors import ResanalysisError
+from resanalysis.figures.gradient_norms import gradient_norms as draw_gradient_norms
+from resanalysis.figures.history import history as draw_history
+from resanalysis.models.architecture import Architecture
+from resanalysis.models.families import FAMILIES
+from resanalysis.models.names import architecture_named
+from resanalysis.models.survival import set_survival, survivals
+from resanalysis.run.folder import Run
+from resanalysis.statistics.path_length import parsed_survival
+from resanalysis.training.examples import Examples
+from resanalysis.training.loop import train
+from resanalysis.training.recipe import Recipe
+from resanalysis.training.state import TrainingState
+
+SPLIT = ("fashion-mnist", "mnist", "cifar10", "cifar100")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train, and on what.
+
+    Attributes
+    ----------
+    arch : a name of ``architecture_named``: ``resnet56``, ``resnet110v2``, ``plain56``, ``cifar_vgg16``…
+    data, test_data : as ``dataset`` takes them; ``test_data`` is needed where ``data`` has no test part.
+    recipe, seed : with the data, they decide the weights.
+    options : of the architecture, such as ``width``, beside those its name says.
+    stochastic_depth : ``linear:0.5`` or ``uniform:0.8``: the probability that each branch runs.
+    gradient_norms : write ``gradient_norms.csv``: a row for each layer, at the start and by epoch.
+    beside : folders of other trainings, whose histories are drawn in the same figure.
+    device : a GPU if there is one, where left out.
+    """
+
+    arch: str
+    data: str
+    recipe: Recipe
+    test_data: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    stochastic_depth: str | None = None
+    gradient_norms: bool = False
+    beside: tuple[Path, ...] = ()
+    seed: int = 0
+    device: str | None = None
+
+
+def train_network(
+    run: Run, plan: Plan, *, show_progress: bool = False
+) -> tuple[pd.DataFrame, Path]:
+    """Train a network for small images and write ``ARCH.pt`` and ``history.csv``.
+
+    Images are normalised by the training set's own mean and deviation of each channel. A run that was
+    interrupted goes on where it was last saved.
+
+    Returns
+    -------
+    DataFrame, Path : the history, one row per epoch, and the checkpoint.
+
+    Raises
+    ------
+    CheckpointError, DataError : for an architecture or data that do not fit.
+    ResanalysisError : for a folder to draw beside that holds no history.
+    """
+    # A wrong folder is said before hours of work, not after.
+    others = [_history_of(folder) for folder in plan.beside]
+    if plan.test_data is None and plan.data.partition(":")[0] not in SPLIT:
+        raise DataError(
+            f"{plan.data} has no test part of its own: name one with --test-data, or train on "
+            f"{', '.join(f'{name}:DIR' for name in SPLIT)}"
+        )
+    training, training_set = _examples(plan.data, "train")
+    test, test_set = _examples(plan.test_data or plan.data, "test", of=training)
+    if training.images.shape[1:] != test.images.shape[1:]:
+        raise DataError(
+            f"images of {training.images.shape[1:]} to train on and of {test.images.shape[1:]} to test "
+            "on: they must have one shape"
+        )
+    architecture, model = _untrained(plan, training)
+    recorded: dict[str, Any] = {"arch": str(architecture), "data": plan.data}
+    recorded |= {"test_data": plan.test_data, "options": dict(architecture.options)}
+    recorded |= {"recipe": asdict(plan.recipe)}
+    digests = {"data": training_set.sha256, "test": test_set.sha256, "seed": plan.seed}
+    state = train(
+        model,
+        training,
+        test,
+        recipe=plan.recipe,
+        seed=plan.seed,
+        device=plan.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        state_file=run.store({**recorded, **digests}).folder / "state.pt",
+        with_gradient_norms=plan.gradient_norms,
+        show_progress=show_progress,
+    )
+    path = _save(run, plan, architecture, state, Preprocessing(
+        tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
+    ), training_set.classes)  # fmt: skip
+    frame = _keep_tables(run, str(architecture), state, others)
+    run.files.append(path)
+    run.finish(
+        options=recorded,
+        seed=plan.seed,
+        data_sha256=training_set.sha256,
+        n=len(training),
+        timings={"train": sum(row["seconds"] for row in state.history)},
+        facts=_facts(plan.recipe, state, len(test)),
+    )
+    return frame, path
+
+
+def _save(
+    run: Run,
+    plan: Plan,
+    architecture: Architecture,
+    state: TrainingState,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...] | None,
+) -> Path:
+    return save_checkpoint(
+        run.out / f"{architecture}.pt",
+        state.model,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        classes=classes,
+        recipe=asdict(plan.recipe),
+        seed=plan.seed,
+        data=plan.data,
+        history=[{key: float(value) for key, value in row.items()} for row in state.history],
+    )
+
+
+def _keep_tables(
+    run: Run, name: str, state: TrainingState, others: list[pd.DataFrame]
+) -> pd.DataFrame:
+    frame = pd.DataFrame(state.history).assign(model=name)
+    run.keep_table("history", frame)
+    run.keep_figure("history", draw_history(pd.concat([frame, *others], ignore_index=True)))
+    if state.gradient_norms:
+        norms = pd.DataFrame(state.gradient_norms)
+        run.keep_table("gradient_norms", norms)
+        run.keep_figure("gradient_norms", draw_gradient_norms(norms))
+    return frame
+
+
+def _facts(recipe: Recipe, state: TrainingState, test_n: int) -> dict[str, Any]:
+    facts: dict[str, Any] = {"test_error": state.history[-1]["test_error"], "test_n": test_n}
+    if recipe.train_units is not None:
+        # Each batch of so many units runs through all paths of these, and no other.
+        facts["paths_per_batch"] = 2**recipe.train_units
+    return facts
+
+
+def _history_of(folder: Path) -> pd.DataFrame:
+    """The history another training left in its folder."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        raise ResanalysisError(
+            f"{folder} has no history.csv to draw beside; name folders of --out of train"
+        )
+    return pd.read_csv(path)
+
+
+def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of images (N, C, H, W), scaled to [0, 1]."""
+    counts = [np.bincount(images[:, c].ravel(), minlength=256) for c in range(images.shape[1])]
+    levels = np.arange(256) / 255
+    means = [float(np.average(levels, weights=count)) for count in counts]
+    spreads = [
+        float(np.sqrt(np.average((levels - mean) ** 2, weights=count)))
+        for mean, count in zip(means, counts, strict=True)
+    ]
+    return tuple(round(m, 4) for m in means), tuple(round(s, 4) or 1.0 for s in spreads)
+
+
+def _examples(
+    name: str, split: Literal["train", "test"], *, of: Examples | None = None
+) -> tuple[Examples, Dataset]:
+    """Labelled images, normalised as those of ``of`` or by their own statistics."""
+    data = dataset(name, normalize="none", split=split)
+    if data.labels is None or data.mean is None:
+        raise DataError(f"{name} has no labels to train with, or holds no images")
+    images = np.ascontiguousarray(data.source.read(data.indices), dtype=np.uint8)
+    mean, std = channel_statistics(images) if of is None else (of.mean, of.std)
+    return Examples(images, data.labels, mean, std), data
+
+
+def _untrained(plan: Plan, training: Examples) -> tuple[Architecture, nn.Module]:
+    """The network at its start, and its architecture with every unit's survival in it."""
+    shape = {"classes": int(training.labels.max()) + 1, "channels": training.images.shape[1]}
+    try:
+        named = architecture_named(plan.arch)
+        _check_options(plan, named)
+        architecture = Architecture(named.name, {**named.options, **plan.options, **shape})
+        torch.manual_seed(plan.seed)
+        model = architecture.make()
+        probabilities = _probabilities(plan, len(survivals(model)))
+        if probabilities is None:
+            return architecture, model
+        set_survival(model, probabilities)
+    except ValueError as error:
+        raise CheckpointError(f"cannot train {plan.arch}: {error}") from None
+    options = {**architecture.options, "survival": probabilities}
+    return Architecture(architecture.name, options), model
+
+
+def _check_options(plan: Plan, named: Architecture) -> None:
+    """Refuse a network for large images, and options that its family does not have."""
+    if not named.own:
+        cifar = f"cifar_{plan.arch.partition(':')[2] or plan.arch}"
+        raise ResanalysisError(
+            "it is for large images, and training knows networks for small ones, such as resnet56, "
+            f"plain56 and cifar_vgg16; write {cifar} if that is what is meant"
+        )
+    known = FAMILIES[named.name].options
+    unknown = [name for name in plan.options if name not in known]
+    if unknown:
+        there = ", ".join(sorted(name.replace("_", "-") for name in known))
+        option = f"{unknown[0].replace('_', '-')} {plan.options[unknown[0]]}"
+        raise ResanalysisError(f"it has no option {option}; it has {there}")
+
+
+def _probabilities(plan: Plan, units: int) -> list[float] | None:
+    """How often each branch runs, where the plan says that some do not."""
+    wanted = plan.recipe.train_units
+    if wanted is None and plan.stochastic_depth is None:
+        return None
+    if units == 0:
+        raise ResanalysisError("it has no branches that could be left out")
+    if wanted is None:
+        return parsed_survival(str(plan.stochastic_depth), units)
+    if wanted > units:
+        raise ResanalysisError(f"{wanted} of its {units} units cannot run in a batch")
+    return [wanted / units] * units

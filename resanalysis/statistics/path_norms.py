@@ -1,0 +1,119 @@
+"""Intervals and summaries of what was measured along paths; numbers in, numbers out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from resanalysis.statistics.intervals import Interval
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 1000
+
+
+class Band(NamedTuple):
+    """A curve over lengths with the ends of its interval, each (K,)."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def mean_band(values: Floats, *, seed: int, level: float = 0.95) -> Band:
+    """Means (K,) over the second axis of (K, M) with their percentile bootstrap intervals.
+
+    The same resamples serve every row, so that curves can be compared.
+    """
+    generator = np.random.default_rng(seed)
+    count = values.shape[1]
+    weights = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+    means = values @ weights.T
+    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2], axis=1)
+    return Band(values.mean(axis=1), low, high)
+
+
+def relative_error(values: Floats) -> float:
+    """Standard error of the mean of (M,) over the mean; infinite for a single value."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return float("inf")
+    if mean == 0:
+        return 0.0
+    return float(values.std(ddof=1) / np.sqrt(len(values)) / mean)
+
+
+def root_pseudo_values(squares: Floats) -> Floats:
+    """Pseudo-values (R, K) whose mean estimates √(expected square), averaged over images.
+
+    The root of a mean of R estimates is too low by a term in 1/R, which the jackknife takes away.
+
+    Parameters
+    ----------
+    squares : (R, K, N), unbiased estimates by repetition, length and image, R ≥ 2.
+
+    Source: Quenouille 1956; Tukey 1958.
+    """
+    repetitions = len(squares)
+    total = squares.sum(axis=0)
+    whole = np.sqrt(total / repetitions)
+    others = np.sqrt(np.maximum(total - squares, 0) / (repetitions - 1))
+    return (repetitions * whole - (repetitions - 1) * others).mean(axis=2)
+
+
+def decay_factor(lengths: Floats, norms: Floats, level: float = 0.95) -> Interval:
+    """Factor by which a norm shrinks with each unit entered: exp of the slope of log norm on length.
+
+    Ordinary least squares over the lengths with a positive finite norm; the interval is the slope's t
+    interval, which counts how far the curve is from a straight line as noise. NaN below three lengths.
+
+    Source: the exponential decrease of Veit et al. 2016, Figure 6b.
+    """
+    kept = np.isfinite(norms) & (norms > 0)
+    if kept.sum() < 3:
+        return Interval(np.nan, np.nan, np.nan)
+    fit: Any = stats.linregress(lengths[kept], np.log(norms[kept]))
+    slope, error = float(fit.slope), float(fit.stderr)
+    half = float(stats.t.ppf(0.5 + level / 2, int(kept.sum()) - 2)) * error
+    ends = np.exp([slope, slope - half, slope + half])
+    return Interval(float(ends[0]), float(ends[1]), float(ends[2]))
+
+
+def mean_length(contributions: Floats) -> float:
+    """Mean length, each weighted with its contribution; NaN if they sum to nothing."""
+    total = float(contributions.sum())
+    if not np.isfinite(total) or total == 0:
+        return float("nan")
+    return float(np.arange(len(contributions)) @ contributions / total)
+
+
+def times(value: float, count: int) -> float:
+    """``value · count`` for whole numbers beyond the range of floats."""
+    if not math.isfinite(value):
+        return value
+    try:
+        return float(Fraction(value) * count)
+    except OverflowError:
+        return math.inf
+
+
+def root_of_count(count: int) -> float:
+    """Square root of a whole number of up to 600 digits, the paths of a 1202-layer network and more."""
+    return float(math.isqrt(count * 10**20)) / 1e10
+
+
+def in_words(numbers: Sequence[int]) -> str:
+    """``3, 5 to 7`` for 3, 5, 6, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)

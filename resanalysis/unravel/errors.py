@@ -1,5 +1,0 @@
-"""What goes wrong when a model has no unraveled view."""
-
-
-class UnravelError(ValueError):
-    """The model cannot be captured, has no chain of residual units, or its view does not match it."""

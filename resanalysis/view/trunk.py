@@ -1,0 +1,224 @@
+"""The captured graph → its trunk: the tensors every path from input to output passes, and the units on it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+import torch
+from torch import Tensor, fx
+
+from resanalysis.view.errors import UnravelError
+
+
+@dataclass(frozen=True, eq=False)
+class Addition:
+    """A residual addition on the trunk.
+
+    Attributes
+    ----------
+    node : the addition.
+    split : its immediate dominator, where the stream parts into skip and branch.
+    skip : the operand that is the skip; ``split`` itself for an identity.
+    branch : the other operands, in order.
+    """
+
+    node: fx.Node
+    split: fx.Node
+    skip: fx.Node
+    branch: tuple[fx.Node, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Trunk:
+    """The outermost chain: the nodes that dominate the output, and the residual additions among them."""
+
+    nodes: tuple[fx.Node, ...]
+    additions: tuple[Addition, ...]
+    stream: frozenset[fx.Node]
+
+
+def is_float(node: fx.Node) -> bool:
+    """Whether the node's value is, or holds, a float tensor; weights and sizes are not the stream."""
+    if node.op == "get_attr":
+        return False
+    value = node.meta.get("val")
+    values: Any = value if isinstance(value, list | tuple) else (value,)
+    return any(isinstance(item, Tensor) and item.is_floating_point() for item in values)
+
+
+def float_graph(graph: fx.Graph) -> nx.DiGraph[fx.Node]:
+    """Edges between operations that pass float tensors to each other."""
+    flow: nx.DiGraph[fx.Node] = nx.DiGraph()
+    for node in graph.nodes:
+        if is_float(node):
+            flow.add_node(node)
+            flow.add_edges_from(
+                (before, node) for before in node.all_input_nodes if is_float(before)
+            )
+    return flow
+
+
+def find_trunk(graph: fx.Graph, output: fx.Node) -> Trunk:
+    """The trunk with the most residual units.
+
+    A graph can have several float sources: the image or embedding that becomes the stream, and beside
+    it position tables and masks. The dominator tree is taken from each in turn, over what lies between
+    it and the output, and the one whose chain has the most units is the stream.
+
+    Raises
+    ------
+    UnravelError : if none has a residual addition; says what the graph holds instead.
+    """
+    flow = float_graph(graph)
+    if output not in flow:
+        raise UnravelError("the model's output does not depend on a float tensor")
+    relevant = nx.ancestors(flow, output) | {output}
+    flow = flow.subgraph(relevant)
+    sources = [node for node in graph.nodes if node in flow and flow.in_degree(node) == 0]
+    best: Trunk | None = None
+    for source in sources:
+        trunk = trunk_from(flow, source, output)
+        if best is None or _rank(trunk) > _rank(best):
+            best = trunk
+    if best is None or not best.additions:
+        raise UnravelError(_nothing_found(flow))
+    return best
+
+
+def _rank(trunk: Trunk) -> tuple[int, int]:
+    return len(trunk.additions), len(trunk.stream)
+
+
+def trunk_from(flow: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node) -> Trunk:
+    """The nodes that dominate ``output`` as seen from ``source``, and the additions among them."""
+    stream = nx.descendants(flow, source) | {source}
+    beside = _fed_by_inputs(flow) - stream
+    dominator = nx.immediate_dominators(flow.subgraph(stream), source)
+    nodes = [output]
+    while nodes[-1] is not source:
+        nodes.append(dominator[nodes[-1]])
+    nodes.reverse()
+    found = (
+        _residual_addition(node, split, stream, beside) for split, node in itertools.pairwise(nodes)
+    )
+    return Trunk(tuple(nodes), tuple(a for a in found if a is not None), frozenset(stream))
+
+
+def _is_addition(node: fx.Node) -> bool:
+    return node.target is torch.ops.aten.add.Tensor
+
+
+def _terms(node: fx.Node, stream: set[fx.Node]) -> list[fx.Node] | None:
+    """The summands of nested additions, or ``None`` where one of them is scaled by the addition."""
+    terms: list[fx.Node] = []
+    for operand in node.args[:2]:
+        if not isinstance(operand, fx.Node) or operand not in stream:
+            return None
+        inner = None
+        if _is_addition(operand) and len(operand.users) == 1 and not operand.kwargs:
+            inner = _terms(operand, stream)
+        terms.extend(inner or [operand])
+    return terms
+
+
+def _fed_by_inputs(flow: nx.DiGraph[fx.Node]) -> set[fx.Node]:
+    """What is made from the model's float inputs, and not from weights alone."""
+    fed = {node for node in flow if node.op == "placeholder"}
+    for node in nx.topological_sort(flow):
+        if any(before in fed for before in flow.predecessors(node)):
+            fed.add(node)
+    return fed
+
+
+def _residual_addition(
+    node: fx.Node, split: fx.Node, stream: set[fx.Node], beside: set[fx.Node]
+) -> Addition | None:
+    if not _is_addition(node):
+        return None
+    terms = _terms(node, stream)
+    operands = [operand for operand in node.args[:2] if isinstance(operand, fx.Node)]
+    if terms is None or operands[0] is operands[1]:
+        return None
+    if node.kwargs.get("alpha", 1) != 1:
+        terms = operands
+    if split in terms:
+        rest = tuple(term for term in terms if term is not split)
+        if len(rest) != len(terms) - 1 or (node.kwargs and operands[1] is split):
+            return None
+        addition = Addition(node, split, split, rest)
+    else:
+        weights = [_weight(operand, split, stream) for operand in operands]
+        if weights[0] == weights[1] or (node.kwargs and weights[1] < weights[0]):
+            return None
+        skip, branch = operands if weights[0] < weights[1] else reversed(operands)
+        region = between(split, (skip,), stream)
+        if any(before in beside for node in region for before in node.all_input_nodes):
+            return None  # a frozen batch norm seen from its scale: x enters it from beside
+        addition = Addition(node, split, skip, (branch,))
+    return addition if _has_weights(addition, beside) else None
+
+
+def _has_weights(addition: Addition, beside: set[fx.Node]) -> bool:
+    """Whether the branch has layers, also where its weights are chosen or computed (experts, weight norm)."""
+    seen: set[fx.Node] = {addition.split, *beside}
+    todo = list(addition.branch)
+    while todo:
+        node = todo.pop()
+        if node.op == "get_attr":
+            return True
+        if node not in seen:
+            seen.add(node)
+            todo.extend(node.all_input_nodes)
+    return False
+
+
+def between(
+    split: fx.Node, ends: tuple[fx.Node, ...], stream: frozenset[fx.Node] | set[fx.Node]
+) -> set[fx.Node]:
+    """The stream's nodes from ``split`` (left out) to ``ends``, and the weights they read."""
+    seen: set[fx.Node] = set()
+    todo = list(ends)
+    while todo:
+        node = todo.pop()
+        if node is split or node in seen:
+            continue
+        if node in stream:
+            seen.add(node)
+            todo.extend(node.all_input_nodes)
+        elif node.op == "get_attr":
+            seen.add(node)
+    return seen
+
+
+def _weight(operand: fx.Node, split: fx.Node, stream: set[fx.Node]) -> tuple[int, int, int]:
+    """How much an operand computes from the split: weights, then activations, then operations.
+
+    The lighter of two operands is the skip. What both share (a transform gate) counts for neither
+    side more than the other, so it does not change the order.
+    """
+    region = between(split, (operand,), stream)
+    tensors = sum(node.op == "get_attr" for node in region)
+    operations = [node for node in region if node.op != "get_attr"]
+    pointwise = sum(torch.Tag.pointwise in getattr(node.target, "tags", ()) for node in operations)
+    return tensors, pointwise, len(operations)
+
+
+def _nothing_found(flow: nx.DiGraph[fx.Node]) -> str:
+    additions = sum(_is_addition(node) for node in flow)
+    joined = sum(str(node.target).startswith("aten.cat.") for node in flow)
+    operations = sum(node.op != "placeholder" for node in flow)
+    what = f"{operations} tensor operations, {additions} additions"
+    if joined:
+        what += f", {joined} concatenations"
+    why = (
+        "there is no addition of two tensors at all"
+        if not additions
+        else "none of them joins two paths that part at one tensor every path to the output passes"
+    )
+    return (
+        f"no chain of residual units was found: the graph has {what}, and {why}. If a part of the model "
+        "is residual, name it with --submodule PATH; a network without skips is read with plain=True"
+    )

@@ -1,0 +1,115 @@
+"""Evaluation in bf16, and TF32 only where it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import resanalysis as ra
+from resanalysis.network import Precision
+from resanalysis.routes.arithmetic import arithmetic
+from resanalysis.routes.evaluator import intact_outputs
+from tests.conftest import Batches, cifar, settle
+
+
+def flags() -> tuple[object, object]:
+    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_tf32_is_on_inside_only_if_asked_for(precision: str) -> None:
+    before = flags()
+    wanted = "ieee" if precision == "float32" else "tf32"
+    with arithmetic(precision):  # type: ignore[arg-type]
+        assert flags() == (wanted, wanted)
+    assert flags() == before
+    if precision == "float32":
+        assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def routes(network: ra.ResidualNetwork) -> list[ra.Route]:
+    single = [ra.without(network, [unit]) for unit in range(len(network))]
+    return [ra.intact(network), *single, ra.scaled(network, {1: 0.5}), ra.cut_skip(network, [1])]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_is_near_float32_and_leaves_the_network_as_it_was(
+    batches: Batches, fast: bool
+) -> None:
+    network = ra.unravel(cifar(14, shortcut="B"), batches.inputs)
+    half = replace(network, precision="bf16")
+    exact = ra.evaluate(network, routes(network), batches, fast=fast)
+    rough = ra.evaluate(half, routes(half), batches, fast=fast)
+    difference = np.abs(exact.values["loss"] - rough.values["loss"])
+    assert 0 < difference.max() < 0.2 * exact.values["loss"].max()
+    assert np.corrcoef(exact.mean("loss"), rough.mean("loss"))[0, 1] > 0.999
+    assert half.float_type is network.float_type is torch.float32
+    again = ra.evaluate(network, routes(network), batches, fast=fast)
+    assert np.array_equal(again.values["loss"], exact.values["loss"])
+    (logits, _), *_ = intact_outputs(half, batches)
+    assert logits.dtype is torch.bfloat16
+
+
+class Tokens(Batches):
+    def batch(self, start: int, stop: int) -> tuple[dict[str, Tensor], Tensor]:  # type: ignore[override]
+        return {"input_ids": self.inputs[start:stop]}, self.inputs[start:stop]
+
+
+def test_bf16_of_a_language_model() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=60, use_cache=False,
+    )  # fmt: skip
+    model = settle(transformers.LlamaForCausalLM(config))
+    data = Tokens(torch.randint(60, (5, 9), generator=torch.Generator().manual_seed(0)), None)
+    network = ra.unravel(model, data.batch(0, 2)[0], group="layer")
+    single = [ra.intact(network), ra.without(network, [1])]
+    exact = ra.evaluate(network, single, data).mean("loss")
+    rough = ra.evaluate(replace(network, precision="bf16"), single, data).mean("loss")
+    assert rough == pytest.approx(exact, rel=0.02)
+    assert not np.array_equal(rough, exact)
+    by_unit = replace(ra.unravel(model, data.batch(0, 2)[0]), precision="bf16")
+    both = [ra.intact(by_unit), ra.without(by_unit, [2, 3])]
+    assert ra.evaluate(by_unit, both, data).mean("loss") == pytest.approx(exact, rel=0.02)
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = cifar(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_part_of_a_larger_model_is_refused(batches: Batches, fast: bool) -> None:
+    half = replace(ra.unravel(Around().eval(), batches.inputs, submodule="net"), precision="bf16")
+    with pytest.raises(
+        ValueError, match="bf16 is for whole models: what is around a part of Around"
+    ):
+        ra.evaluate(half, [ra.intact(half)], batches, fast=fast)
+
+
+def test_the_command_line_records_it(tmp_path: Path) -> None:
+    import json
+
+    from typer.testing import CliRunner
+
+    from resanalysis.cli import app
+
+    words = ["lesion", "bundled:resnet56-fashion-mnist", "--data", "bundled:fashion-mnist-test"]
+    options = ["--limit", "4", "--arithmetic", "bf16", "--out", str(tmp_path), "--quiet"]
+    assert CliRunner().invoke(app, [*words, *options]).exit_code == 0
+    entry = json.loads((tmp_path / "manifest.json").read_text())["lesion"]
+    assert entry["view"]["precision"] == "bf16"
+    wrong = CliRunner().invoke(app, [*words, "--arithmetic", "half"])
+    assert wrong.exit_code == 2

@@ -1,0 +1,322 @@
+"""The view equals the model, and its pieces are the model's own parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from resanalysis import UnravelError, unravel
+from resanalysis.models.cifar_resnet import CifarResNet
+from resanalysis.network import ResidualNetwork
+from resanalysis.view.check import check_view
+from tests.conftest import cifar, settle
+
+FAMILIES = [
+    # name, units, stages, transitions, bridges
+    ("resnet18", 8, 4, 3, 0),
+    ("resnet34", 16, 4, 3, 0),
+    ("resnet50", 16, 4, 4, 0),
+    ("resnet101", 33, 4, 4, 0),
+    ("resnet152", 50, 4, 4, 0),
+    ("resnext50_32x4d", 16, 4, 4, 0),
+    ("wide_resnet50_2", 16, 4, 4, 0),
+    ("mobilenet_v2", 10, 5, 0, 4),
+    ("convnext_tiny", 18, 4, 0, 3),
+]
+
+
+def narrow(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    small = {"width_per_group": 4} if name in {"resnet50", "resnet101", "resnet152"} else {}
+    return settle(getattr(torchvision.models, name)(weights=None, num_classes=7, **small))
+
+
+@pytest.mark.parametrize(("name", "units", "stages", "transitions", "bridges"), FAMILIES)
+def test_torchvision_families(
+    name: str, units: int, stages: int, transitions: int, bridges: int
+) -> None:
+    model = narrow(name)
+    x = torch.randn(3, 3, 64, 64)
+    network = unravel(model, x)
+    assert len(network) == units
+    assert network.units[-1].stage == stages - 1
+    assert sum(unit.transition for unit in network.units) == transitions
+    assert sum(bridge is not None for bridge in network.bridges) == bridges
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_cifar_resnets(version: int, shortcut: str, images: Tensor) -> None:
+    model = cifar(14, version=version, shortcut=shortcut)
+    network = unravel(model, images[:2])
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), model(images), rtol=1e-4, atol=1e-5)
+    assert [unit.name for unit in network.units] == [
+        f"layer{s}.{i}" for s in (1, 2, 3) for i in (0, 1)
+    ]
+    assert [unit.stage for unit in network.units] == [0, 0, 1, 1, 2, 2]
+    assert [unit.transition for unit in network.units] == [False, False, True, False, True, False]
+    kind = "pad" if shortcut == "A" else "projection"
+    assert [unit.skip_kind for unit in network.units[1:4]] == ["identity", kind, "identity"]
+    expected = sum(p.numel() for p in model.layer2[0].parameters())  # type: ignore[index, union-attr]
+    assert network.units[2].parameters == expected
+    joined = [not isinstance(unit.join, nn.Identity) for unit in network.units]
+    assert joined == [version == 1] * 6
+
+
+def test_pieces_are_the_parts_of_a_block(images: Tensor) -> None:
+    model = cifar(8)
+    network = unravel(model, images[:2])
+    unit, block = network.units[1], model.layer2[0]
+    with torch.no_grad():
+        h = torch.relu(model.bn1(model.conv1(images)))
+        torch.testing.assert_close(network.enter(images)[0], h)
+        h = model.layer1(h)
+        branch = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(h)))))
+        torch.testing.assert_close(unit.branch(h), branch, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(unit.skip(h), block.shortcut(h))
+        torch.testing.assert_close(unit.join(branch), branch.relu())
+        torch.testing.assert_close(unit(h), block(h), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(unit.without_branch(h), block.shortcut(h).relu())
+        torch.testing.assert_close(unit.without_skip(h), branch.relu(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            unit.scaled(h, 0.5), (block.shortcut(h) + 0.5 * branch).relu(), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_shared_preactivation_of_a_projection_belongs_to_both(images: Tensor) -> None:
+    model = cifar(8, version=2, shortcut="B")
+    network = unravel(model, images[:2])
+    unit, block = network.units[1], model.layer2[0]
+    h = torch.randn(2, 4, 16, 16)
+    with torch.no_grad():
+        activated = torch.relu(block.bn1(h))
+        torch.testing.assert_close(unit.skip(h), block.shortcut(activated))
+        torch.testing.assert_close(unit(h), block(h), rtol=1e-4, atol=1e-5)
+    assert network.bridges == (None, None, None)
+
+
+def test_in_place_operations_do_not_reach_the_stream(images: Tensor) -> None:
+    network = unravel(settle(torchvision.models.resnet18(weights=None)), torch.randn(2, 3, 32, 32))
+    h = torch.randn(2, 64, 8, 8)
+    kept = h.clone()
+    with torch.no_grad():
+        network.units[0](h), network.units[0].branch(h), network.units[0].join(h)
+    assert torch.equal(h, kept)
+
+
+def test_pieces_are_differentiable_and_the_model_is_left_alone(images: Tensor) -> None:
+    model = cifar(8).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    network = unravel(model, images[:2])
+    assert model.training
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    x = images[:2].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(x).sum(), x)
+    model.eval()
+    (expected,) = torch.autograd.grad(model(x).sum(), x)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_another_device_type_leaves_the_model_alone(images: Tensor) -> None:
+    model = cifar(8)
+    network = unravel(model, images[:2])
+    double = network.to("cpu", torch.float64)
+    assert next(model.parameters()).dtype is torch.float32
+    assert next(iter(network.units[0].branch.parameters())).dtype is torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(
+            double(images.double()), model.double()(images.double()), rtol=1e-10, atol=1e-10
+        )
+
+
+class Highway(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(6, 8)
+        self.transform = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.gate = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.inner(x))
+        for transform, gate in zip(self.transform, self.gate, strict=True):
+            t = torch.sigmoid(gate(x))
+            x = t * torch.relu(transform(x)) + (1 - t) * x
+        return self.out(x)
+
+
+def test_highway_gates_are_skips_that_carry() -> None:
+    torch.manual_seed(0)
+    model = Highway()
+    network = unravel(model, torch.randn(4, 6))
+    assert [unit.skip_kind for unit in network.units] == ["gate"] * 3
+    assert [unit.name for unit in network.units] == ["transform.0", "transform.1", "transform.2"]
+    h = torch.randn(3, 8)
+    with torch.no_grad():
+        gate = torch.sigmoid(model.gate[1](h))
+        torch.testing.assert_close(network.units[1].skip(h), (1 - gate) * h)
+        assert torch.equal(network.units[1].without_branch(h), h)
+
+
+class ScaledSum(nn.Module):
+    """x + 0.3 · f(x) + g(x), by the addition's own factor, and a Res2Net-like addition inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.g = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.out = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            y = torch.tanh(self.f(x))
+            x = torch.add(x, y + self.g(y), alpha=0.3)
+        return self.out(x)
+
+
+def test_factors_and_inner_additions_stay_in_the_branch() -> None:
+    torch.manual_seed(0)
+    model = ScaledSum()
+    network = unravel(model, torch.randn(4, 5))
+    assert len(network) == 2
+    h = torch.randn(3, 5)
+    with torch.no_grad():
+        y = torch.tanh(model.f(h))
+        torch.testing.assert_close(network.units[0].branch(h), 0.3 * (y + model.g(y)))
+    assert network.units[0].skip_kind == "identity"
+
+
+class ThreeTerms(nn.Module):
+    """GPT-NeoX: x + attention + MLP, one unit whose branch is the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).tanh() + self.b(x) + x
+        x = x + self.a(x) + self.b(x).tanh()
+        return self.out(x)
+
+
+def test_a_sum_of_three_terms_is_one_unit() -> None:
+    torch.manual_seed(0)
+    model = ThreeTerms()
+    network = unravel(model, torch.randn(4, 5))
+    assert [unit.skip_kind for unit in network.units] == ["identity", "identity"]
+    h = torch.randn(3, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(network.units[0].branch(h), model.a(h).tanh() + model.b(h))
+        torch.testing.assert_close(network.units[1].branch(h), model.a(h) + model.b(h).tanh())
+
+
+class Random(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.f(x) + torch.rand_like(x)
+
+
+def test_a_view_that_differs_is_refused() -> None:
+    with pytest.raises(UnravelError, match=r"does not compute what the model does: on the example"):
+        unravel(Random(), torch.randn(4, 5))
+
+
+def test_check_view_can_fail(images: Tensor) -> None:
+    model = cifar(8)
+    network = unravel(model, images[:2])
+    assert check_view(network, model, images) < 1e-5
+    other = cifar(8)
+    with torch.no_grad():
+        other.conv1.weight.mul_(1.1)
+    with pytest.raises(UnravelError, match="the outputs differ by"):
+        check_view(network, other, images)
+
+
+def test_a_model_whose_own_output_is_not_finite_is_named(images: Tensor) -> None:
+    model = cifar(8)
+    with torch.no_grad():
+        model.linear.bias[0] = float("inf")
+    with pytest.raises(UnravelError, match="the output of CifarResNet itself is NaN or infinite"):
+        unravel(model, images[:2])
+
+
+def test_a_network_without_skips_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
+    with pytest.raises(
+        UnravelError,
+        match=r"3 tensor operations, 0 additions, and there is no addition of two tensors",
+    ):
+        unravel(model, torch.randn(4, 5))
+
+
+def test_densenet_is_refused() -> None:
+    model = torchvision.models.densenet._densenet(4, (1, 1), 8, None, False)
+    with pytest.raises(UnravelError, match="concatenations"):
+        unravel(model, torch.randn(2, 3, 32, 32))
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            x = x + self.f(x)
+        return x
+
+
+def test_control_flow_on_values_names_the_line() -> None:
+    with pytest.raises(UnravelError, match=r"test_unravel.py:\d+ `if x.sum\(\) > 0:`.*--submodule"):
+        unravel(Branching(), torch.randn(4, 5))
+
+
+def test_an_example_that_does_not_fit_is_named() -> None:
+    with pytest.raises(
+        UnravelError, match=r"CifarResNet cannot be called with the example \(float32 \(2, 7"
+    ):
+        unravel(cifar(8), torch.randn(2, 7, 16, 16))
+
+
+def test_plain_network_is_a_chain_of_layers() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3),
+    )  # fmt: skip
+    x = torch.randn(2, 3, 8, 8)
+    network = unravel(model, x, plain=True)
+    assert [unit.name for unit in network.units] == ["0", "2", "5"]
+    assert [unit.deletable for unit in network.units] == [False, True, True]
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), model(x))
+        h = torch.randn(2, 4, 8, 8)
+        assert torch.equal(network.units[1].without_branch(h), h)
+        with pytest.raises(ValueError, match=r"unit 0 \(0\) is a plain layer from \(3, 8, 8\)"):
+            network.units[0].without_branch(x)
+
+
+@pytest.mark.slow
+def test_hundreds_of_units_unravel_in_seconds() -> None:
+    torch.manual_seed(0)
+    model = CifarResNet(602, width=2).eval()
+    network = unravel(model, torch.randn(2, 3, 8, 8))
+    assert len(network) == 300
+    assert network.units[299].name == "layer3.99"
+
+
+def test_view_is_a_residual_network(images: Tensor) -> None:
+    network = unravel(cifar(8), images[:2], name="mine")
+    assert isinstance(network, ResidualNetwork)
+    assert (len(network), network.name, network.batch_size) == (3, "mine", None)
