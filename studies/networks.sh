@@ -19,7 +19,7 @@ train() {
 
 train cifar_vgg16 --width 16
 train plain56 --width 8
-train highway19 --width 8
+train highway19 --width 8 --epochs 3
 train stochastic-depth56 --width 8
 train resnet56 --width 8
 train resnet110v2 --width 8

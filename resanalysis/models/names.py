@@ -187,7 +187,14 @@ def cifar_shapes(state: State) -> dict[str, Any]:
     if inner is not None and inner.ndim == 4 and found.get("width") != int(inner.shape[0]):
         found |= {"stem": found.get("width"), "width": int(inner.shape[0])}
     if state:
-        projected = any(".shortcut." in key for key in state)
-        everywhere = any(key.startswith("layer1.1.shortcut.") for key in state)
-        found["shortcut"] = "C" if everywhere else "B" if projected else "A"
+        found["shortcut"] = _shortcut_option(state, widens_at_once="stem" in found)
     return found
+
+
+def _shortcut_option(state: State, *, widens_at_once: bool) -> str:
+    """A without projections, C with one where the shape stays, else B."""
+    projections = {key.split(".shortcut.")[0] for key in state if ".shortcut." in key}
+    changing = {"layer2.0", "layer3.0"}
+    if widens_at_once or "layer1.0.conv3.weight" in state:
+        changing.add("layer1.0")
+    return "A" if not projections else "B" if projections <= changing else "C"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 
 from resanalysis.checkpoint import load, read_checkpoint
 from resanalysis.datasets import dataset
+from resanalysis.models.names import architecture_named
+from tests.conftest import ROOT
 
 BUNDLED = Path(str(files("resanalysis") / "bundled"))
 NAMES = sorted(path.stem for path in BUNDLED.glob("*.pt"))
@@ -39,3 +42,10 @@ def test_a_network_that_ships_is_wrong_as_often_as_it_says(name: str) -> None:
     with torch.no_grad():
         predicted = load(f"bundled:{name}")(inputs).argmax(1)
     assert int((predicted != labels).sum()) == measured["first_shipped_wrong"]
+
+
+def test_the_script_that_trains_them_names_networks() -> None:
+    script = (ROOT / "studies" / "networks.sh").read_text()
+    names = re.findall(r"^train (\S+)", script, re.M)
+    assert len(names) == 6
+    assert all(architecture_named(name).own for name in names)
