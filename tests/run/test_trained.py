@@ -170,8 +170,8 @@ def test_several_histories_and_gradient_norms(folder: Path, tmp_path: Path) -> N
     norms = pd.read_csv(tmp_path / "plain" / "gradient_norms.csv")
     assert list(norms["epoch"].unique()) == [0, 1, 2]
     assert norms.groupby("epoch")["layer"].count().tolist() == [8, 8, 8]
-    assert (norms["norm_low"] <= norms["norm"]).all()
-    assert (norms["norm"] <= norms["norm_high"]).all()
+    assert bool((norms["norm_low"] <= norms["norm"]).all())
+    assert bool((norms["norm"] <= norms["norm_high"]).all())
     history = pd.read_csv(tmp_path / "plain" / "history.csv")
     assert set(history["model"]) == {"plain8"}, "the other's is drawn, not copied"
     for name in ("history.png", "gradient_norms.pdf"):
