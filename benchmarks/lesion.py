@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import resanalysis as ra
-from resanalysis.routes.evaluator import chosen_batch_size
+from resanalysis.routes.batches import chosen_batch_size
 
 
 def zero_output(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ _PUBLIC = {
     "resanalysis.checkpoint": ("load", "save_checkpoint", "CheckpointError"),
     "resanalysis.datasets": ("dataset", "image_dataset", "Dataset", "DataError"),
     "resanalysis.errors": ("ResanalysisError",),
+    "resanalysis.experiments.inspect": ("inspect_parts",),
     "resanalysis.experiments.paths": ("paths_remaining",),
     "resanalysis.experiments.stream_damage": ("stream_damage",),
     "resanalysis.experiments.stream_images": ("stream_images",),

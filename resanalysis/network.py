@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from resanalysis.errors import ResanalysisError
 
-Side = tuple[Tensor, ...]
-"""Side inputs the stem makes and units read beside the stream: attention masks, rotary tables."""
+Side = tuple[Any, ...]
+"""What later parts read beside the stream, by position: tensors of the stem (attention masks, rotary tables);
+the call of the larger model, where the network is a part of one; then what the head reads of the stream."""
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 """What a model is called with: one tensor, positional arguments, or keyword arguments."""
 
-Precision = Literal["float32", "tf32", "bf16"]
+Arithmetic = Literal["float32", "tf32", "bf16"]
 """``float32``; ``tf32``, which shortens the factors of a GPU's products to 10 bits; ``bf16`` throughout."""
 
 SkipKind = Literal["identity", "projection", "pad", "gate", "map", "none"]
@@ -32,6 +33,8 @@ class Piece(nn.Module):
     body : called as ``body(h, *tensors)`` with the side inputs numbered in ``reads``.
     reads : positions in the side tuple.
     """
+
+    takes_side = True
 
     def __init__(self, body: nn.Module, reads: Sequence[int] = ()) -> None:
         super().__init__()
@@ -48,8 +51,8 @@ class Piece(nn.Module):
 
 
 def run_piece(piece: nn.Module, h: Tensor, side: Side = ()) -> Tensor:
-    """Apply a part to the stream; a plain module (no side inputs) is called with the stream alone."""
-    return piece(h, side) if isinstance(piece, Piece) else piece(h)
+    """Apply a part to the stream, and to the side inputs if it says that it takes them (``takes_side``)."""
+    return piece(h, side) if getattr(piece, "takes_side", False) else piece(h)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,23 @@ class ResidualUnit:
         return parts
 
 
+class Place(NamedTuple):
+    """A unit with what the stream meets before it: a place where the head reads it, then a bridge."""
+
+    unit: ResidualUnit
+    tapped: bool
+    bridge: nn.Module | None
+
+
+UnitStep = Callable[[ResidualUnit, Tensor, Side], Tensor]
+"""What a walk along the chain does at a unit: from the stream before it to the stream behind it."""
+
+
+def as_trained(unit: ResidualUnit, h: Tensor, side: Side) -> Tensor:
+    """The step of the intact network."""
+    return unit(h, side)
+
+
 @dataclass(frozen=True, eq=False)
 class ResidualNetwork:
     """A trained network as a chain of residual units.
@@ -164,7 +184,7 @@ class ResidualNetwork:
     name : what the user called it.
     batch_size : the only batch size it accepts, where the captured graph fixed one.
     channels_last : whether inputs are best given in that memory format.
-    precision : the arithmetic of forward passes that are only scored; gradients are always exact floats.
+    arithmetic : in which it is measured; gradients refuse ``bf16``.
     outputs : numbers the head makes for one example, as far as known: a language model's are many times
         those of its stream.
     """
@@ -177,7 +197,7 @@ class ResidualNetwork:
     name: str = "network"
     batch_size: int | None = None
     channels_last: bool = False
-    precision: Precision = "float32"
+    arithmetic: Arithmetic = "float32"
     outputs: int = 0
 
     def __post_init__(self) -> None:
@@ -219,32 +239,58 @@ class ResidualNetwork:
             result = self.stem(*inputs)
         return (result, ()) if isinstance(result, Tensor) else (result[0], tuple(result[1]))
 
-    def cross(self, index: int, h: Tensor, side: Side = ()) -> Tensor:
-        """Run the bridge before unit ``index``; without one the stream is unchanged."""
-        bridge = self.bridges[index]
-        return h if bridge is None else run_piece(bridge, h, side)
+    def chain(self) -> Iterator[Place]:
+        """The units in order, each with what lies before it."""
+        for unit, bridge in zip(self.units, self.bridges, strict=True):
+            yield Place(unit, unit.index in self.taps, bridge)
+
+    def runs(self) -> list[tuple[int, ...]]:
+        """Units that follow each other directly and all keep the stream's shape: they can be cut out whole."""
+        found: list[list[int]] = []
+        for unit, tapped, bridge in self.chain():
+            if unit.in_shape != unit.out_shape:
+                continue
+            directly = bool(found) and found[-1][-1] == unit.index - 1
+            if directly and bridge is None and not tapped:
+                found[-1].append(unit.index)
+            else:
+                found.append([unit.index])
+        return [tuple(run) for run in found]
+
+    def reach(self, position: int, h: Tensor, side: Side = ()) -> tuple[Tensor, Side]:
+        """Come to the unit at ``position``: past a place where the head reads the stream, over a bridge.
+
+        What the head reads goes behind the side inputs, which units number from the front.
+        """
+        if position in self.taps:
+            side = (*side, h)
+        bridge = self.bridges[position]
+        return (h if bridge is None else run_piece(bridge, h, side)), side
+
+    def walk(self, h: Tensor, side: Side = (), step: UnitStep = as_trained) -> tuple[Tensor, Side]:
+        """Send the stream through the chain: what the head takes.
+
+        Parameters
+        ----------
+        step : what is done at each unit, instead of running it as trained.
+        """
+        for unit in self.units:
+            h, side = self.reach(unit.index, h, side)
+            h = step(unit, h, side)
+        return h, side
 
     def leave(self, h: Tensor, side: Side = ()) -> Any:
         """Run the head: the model's logits, or whatever a larger model returns that has none.
 
         Parameters
         ----------
-        side : the side inputs, and behind them what was read of the stream at ``taps``.
+        h, side : as ``walk`` returns them.
         """
         return run_piece(self.head, h, side)
 
     def __call__(self, inputs: Inputs) -> Any:
         """The model's own output, computed unit by unit."""
-        h, side = self.enter(inputs)
-        taken: Side = ()
-        for unit in self.units:
-            taken = self.tapped(unit.index, h, taken)
-            h = unit(self.cross(unit.index, h, side), side)
-        return self.leave(h, (*side, *taken))
-
-    def tapped(self, position: int, h: Tensor, taken: Side) -> Side:
-        """What the head has read of the stream so far, once it has come to ``position``."""
-        return (*taken, h) if position in self.taps else taken
+        return self.leave(*self.walk(*self.enter(inputs)))
 
     def joined(self, position: int) -> bool:
         """Whether nothing happens between the unit before ``position`` and the one there."""
@@ -253,7 +299,7 @@ class ResidualNetwork:
     def parts(self) -> dict[str, nn.Module]:
         """Every part by a name: ``stem``, ``bridge3``, ``unit3.branch``, …, ``head``."""
         found: dict[str, nn.Module] = {"stem": self.stem}
-        for unit, bridge in zip(self.units, self.bridges, strict=True):
+        for unit, _, bridge in self.chain():
             if bridge is not None:
                 found[f"bridge{unit.index}"] = bridge
             for field_name, module in unit.modules().items():
@@ -290,16 +336,22 @@ def move_constants(
     module: torch.fx.GraphModule, device: torch.device, dtype: torch.dtype | None
 ) -> None:
     """Tensors a graph makes by itself (``arange``, ``zeros``, casts) name a device and a type."""
-    changed = False
-    for node in module.graph.nodes:
-        if "device" in node.kwargs and node.kwargs["device"] is not None:
+    changed = [node for node in module.graph.nodes if _names_place(node, dtype)]
+    for node in changed:
+        if node.kwargs.get("device") is not None:
             node.kwargs = {**node.kwargs, "device": device}
-            changed = True
-        if dtype is not None and node.kwargs.get("dtype") is torch.float32:
-            node.kwargs = {**node.kwargs, "dtype": dtype}
-            changed = True
-        if dtype is not None and torch.float32 in node.args:
-            node.args = tuple(dtype if item is torch.float32 else item for item in node.args)
-            changed = True
+        if dtype is not None:
+            values = {key: _other(value, dtype) for key, value in node.kwargs.items()}
+            node.args, node.kwargs = tuple(_other(value, dtype) for value in node.args), values
     if changed:
         module.recompile()
+
+
+def _names_place(node: torch.fx.Node, dtype: torch.dtype | None) -> bool:
+    """Whether it names a device, or a type that is to be another."""
+    named = torch.float32 in node.args or node.kwargs.get("dtype") is torch.float32
+    return node.kwargs.get("device") is not None or (dtype is not None and named)
+
+
+def _other(value: Any, dtype: torch.dtype) -> Any:
+    return dtype if value is torch.float32 else value

@@ -97,7 +97,7 @@ def analysed(
     from resanalysis.run.several import Several
 
     options = {**plan.options, "pool": True} if pool else plan.options
-    how: dict[str, Any] = {"functions": plan.functions, "figure": drawing.arguments()}
+    how: dict[str, Any] = {"functions": plan.functions, "figures": drawing.figures}
     how |= running(subject, source, output)
     experiment = experiment_named(plan.stem)
     with Run(output.out, plan.stem, fresh=output.fresh) as run, catch_warnings(record=True) as said:

@@ -35,5 +35,5 @@ def inspect(
     with Run(output.out, "inspect", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output, input_shape)
         analysis = Analysis(run, subject, {})
-        tables = measured(analysis, experiment_named("inspect"), figure=drawing.arguments())
+        tables = measured(analysis, experiment_named("inspect"), figures=drawing.figures)
     show(output, {"inspect": tables["inspect"]}, f"{model}, unraveled", run.files)

@@ -6,12 +6,16 @@ fields of these dataclasses into options of the command line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODEL_HELP = (
     "Checkpoint (.pt .pth .th .ckpt .safetensors .pt2), bundled:NAME, torchvision:NAME, timm:NAME, "
@@ -250,9 +254,30 @@ class Drawing:
         ),
     ] = 5.5
 
-    def arguments(self) -> dict[str, Any]:
-        """For a figure's function."""
-        return {"width": self.width}
+    panel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P",
+            help="Also write one panel of the figure alone, such as c, to NAME_c.pdf and .png; or all of them.",
+            rich_help_panel="Results",
+        ),
+    ] = None
+
+    def figures(self, stem: str, draw: Callable[..., Figure]) -> dict[str, Figure]:
+        """The figure and the panels asked for, by the stem of their files.
+
+        Parameters
+        ----------
+        draw : the figure's function of ``width`` and ``panel``.
+        """
+        from resanalysis.figures.style import letters
+
+        whole = draw(width=self.width)
+        wanted = [] if self.panel is None else [self.panel]
+        if self.panel == "all":
+            wanted = letters(whole)
+        panels = {f"{stem}_{panel}": draw(width=self.width, panel=panel) for panel in wanted}
+        return {stem: whole, **panels}
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,6 @@ def paths(
         recorded = None if subject is None else subject.survival
         options["survival"] = recorded if survival is None else survival
         analysis = Analysis(run, subject, options)
-        tables = measured(analysis, experiment_named("paths"), figure=drawing.arguments())
+        tables = measured(analysis, experiment_named("paths"), figures=drawing.figures)
     of = model or f"a network of {given[0][2:]} {depth or units}"
     show(output, {"paths": tables["paths"]}, f"paths of {of}", run.files)

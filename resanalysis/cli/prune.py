@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -141,7 +142,7 @@ def prune(
             **running(subject, source, output),
         )
         done = time.perf_counter()
-        figure = experiment.draw(tables, **drawing.arguments())
+        drawn = drawing.figures("prune", partial(experiment.draw, tables))
         choice = None
         if shorten:
             choice = choose(tables["prune"], order=follow, remove=remove, max_drop=max_drop)
@@ -154,7 +155,7 @@ def prune(
                 example=subject.example,
                 facts={"order": choice.order, "drop": choice.drop},
             )
-        analysis.record(tables, {"prune": figure}, done)
+        analysis.record(tables, drawn, done)
     if choice is not None and not choice.units:
         raise ResanalysisError(f"{choice.reason}; the table is in {output.out / 'prune.csv'}")
     if choice is not None:

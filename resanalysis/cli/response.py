@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from warnings import catch_warnings
@@ -46,8 +47,8 @@ def response(
     follows. Writes response.csv, .pdf and .png: the layers in order, and sorted by size, a line for each
     model (He et al. 2015, Figure 7); with --published also response_distance.csv.
     """
-    from resanalysis import figures
     from resanalysis.experiments import experiment_named
+    from resanalysis.figures.response import response as response_figure
     from resanalysis.run.folder import Run
     from resanalysis.run.measured import Analysis
     from resanalysis.run.several import read_several
@@ -72,8 +73,8 @@ def response(
         if curves is not None:
             distance = tables["response_distance"] = response_distance(tables["response"], curves)
             tables["response"].attrs["distance"] = distance.to_dict("records")
-        figure = figures.response(tables["response"], published=curves, **drawing.arguments())
-        analysis.record(tables, {"response": figure}, done)
+        draw = partial(response_figure, tables["response"], published=curves)
+        analysis.record(tables, drawing.figures("response", draw), done)
     for warning in caught:
         if issubclass(warning.category, UserWarning):
             tell(output, f"note: {warning.message}")

@@ -38,6 +38,7 @@ EXPERIMENTS = (
         "inspect",
         "what are the units, stages and skips?",
         takes="example",
+        page="resanalysis.experiments.inspect:inspect_page",
     ),
     Experiment(
         "lesion",

@@ -86,6 +86,11 @@ class Experiment:
         return found if isinstance(found, dict) else {self.stem: found}
 
     def draw(self, tables: Mapping[str, pd.DataFrame], **how: Any) -> Figure:
-        """Its figure."""
+        """Its figure.
+
+        Parameters
+        ----------
+        how : ``width`` in inches, and ``panel`` for one panel alone.
+        """
         beside = {name: tables.get(stem) for name, stem in self.drawn_with}
         return getattr(self.words, self.stem)(tables[self.stem], **beside, **how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,18 +17,16 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import (
     At,
-    Masks,
     Tape,
     draw_signs,
-    draw_subsets,
     freeze,
     length_gradients,
-    path_norms,
     random_sign_squares,
     residual_units,
 )
-from resanalysis.path_gradients.over_images import Arrays, OverImages, chosen_size, stream_bytes
-from resanalysis.routes.evaluator import BlockStore, free_memory
+from resanalysis.path_gradients.drawn import drawn_paths
+from resanalysis.path_gradients.recorded import RecordedPasses
+from resanalysis.routes.batches import Block, BlockStore
 from resanalysis.statistics.path_length import central_interval, path_counts
 from resanalysis.statistics.path_norms import (
     Band,
@@ -37,7 +35,6 @@ from resanalysis.statistics.path_norms import (
     in_words,
     mean_band,
     mean_length,
-    relative_error,
     root_of_count,
     root_pseudo_values,
     times,
@@ -46,7 +43,6 @@ from resanalysis.statistics.path_norms import (
 Method = Literal["exact", "sampled", "rms"]
 METHODS: tuple[Method, ...] = get_args(Method)
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_FIRST_SAMPLES, _MOST_SAMPLES = 32, 512
 
 
 def gradients(
@@ -105,8 +101,15 @@ def gradients(
     ready = freeze(network, device, DTYPES[dtype])
     n = residual_units(ready)
     last = n if max_length is None else min(max_length, n)
-    size = chosen_size(ready, 9 * (n + 1), len(limited), batch_size)
-    over = OverImages(ready, limited, at, size, store, show_progress)
+    over = RecordedPasses.of(
+        ready,
+        limited,
+        at,
+        held=9 * (n + 1),
+        batch_size=batch_size,
+        store=store,
+        show_progress=show_progress,
+    )
 
     frame = pd.DataFrame(
         {
@@ -114,12 +117,16 @@ def gradients(
             "count": pd.Series(path_counts(n)[: last + 1], dtype=object),
         }
     )
+    by_image: dict[str, Floats] = {}
     if "exact" in chosen:
         _add_exact(frame, over, seed)
     if "rms" in chosen:
-        _add_rms(frame, over, draw_signs(n, repetitions, len(limited), seed), seed)
+        signs = draw_signs(n, repetitions, len(limited), seed)
+        by_image["rms"] = _add_rms(frame, over, signs, seed)
     if "sampled" in chosen:
-        _add_sampled(frame, _sampled(over, n, last, samples, precision, seed), seed)
+        drawn = drawn_paths(over, n, last, samples, precision, seed)
+        _add_sampled(frame, [paths.norms for paths in drawn], seed)
+        by_image["mean"] = np.stack([paths.images for paths in drawn])
     frame = frame.reindex(columns=_ORDER)
     frame["count"] = frame["count"].astype(object)
     frame.attrs = {
@@ -136,7 +143,7 @@ def gradients(
         "repetitions": repetitions,
         "dtype": dtype,
         "batch_norm": "running statistics",
-        **_summary(frame),
+        **_summary(frame, by_image, seed),
     }
     uncertain = frame.attrs["uncertain_lengths"]
     if uncertain:
@@ -181,27 +188,36 @@ def _checked(
 ) -> tuple[Method, ...]:
     wanted = (method,) if isinstance(method, str) else tuple(method)
     unknown = [name for name in wanted if name not in METHODS]
-    if unknown or not wanted:
-        raise ResanalysisError(f"methods are exact, sampled and rms, got {unknown or 'none'}")
-    if samples is not None and samples < 2:
-        raise ResanalysisError(
-            f"a mean with an interval needs at least 2 samples per length, got {samples}"
-        )
-    if not 0 < precision < 1:
-        raise ResanalysisError(f"precision is a relative standard error in (0, 1), got {precision}")
-    if repetitions < 2:
-        raise ResanalysisError(f"an interval needs at least 2 repetitions, got {repetitions}")
-    if max_length is not None and max_length < 0:
-        raise ResanalysisError(f"the longest path has length 0 or more, got {max_length}")
-    if dtype not in DTYPES:
-        raise ResanalysisError(f"dtype is float32 or float64, got {dtype!r}")
+    refused = [
+        (
+            bool(unknown) or not wanted,
+            f"methods are exact, sampled and rms, got {unknown or 'none'}",
+        ),
+        (
+            samples is not None and samples < 2,
+            f"a mean with an interval needs at least 2 samples per length, got {samples}",
+        ),
+        (
+            not 0 < precision < 1,
+            f"precision is a relative standard error in (0, 1), got {precision}",
+        ),
+        (repetitions < 2, f"an interval needs at least 2 repetitions, got {repetitions}"),
+        (
+            (max_length or 0) < 0,
+            f"the longest path has length 0 or more, got {max_length}",
+        ),
+        (dtype not in DTYPES, f"dtype is float32 or float64, got {dtype!r}"),
+    ]
+    for wrong, message in refused:
+        if wrong:
+            raise ResanalysisError(message)
     return tuple(name for name in METHODS if name in wanted)
 
 
-def _add_exact(frame: pd.DataFrame, over: OverImages, seed: int) -> None:
+def _add_exact(frame: pd.DataFrame, over: RecordedPasses, seed: int) -> None:
     last = len(frame) - 1
 
-    def measure(tape: Tape, _: slice) -> Arrays:
+    def measure(tape: Tape, _: slice) -> Block:
         found = length_gradients(tape, max_length=last)
         return {"norms": found.norms.cpu().numpy(), "shares": found.shares.cpu().numpy()}
 
@@ -215,59 +231,26 @@ def _add_exact(frame: pd.DataFrame, over: OverImages, seed: int) -> None:
         frame["signed_share_low"], frame["signed_share_high"] = band.low, band.high
 
 
-def _add_rms(frame: pd.DataFrame, over: OverImages, signs: NDArray[np.int8], seed: int) -> None:
+def _add_rms(
+    frame: pd.DataFrame, over: RecordedPasses, signs: NDArray[np.int8], seed: int
+) -> Floats:
+    """Fill in the columns; the norms (K, N) by image are returned."""
     last = len(frame) - 1
 
-    def measure(tape: Tape, images: slice) -> Arrays:
+    def measure(tape: Tape, images: slice) -> Block:
         ours = signs[:, :, images]
         missing = len(tape.losses) - ours.shape[2]
         if missing:
             ours = np.pad(ours, ((0, 0), (0, 0), (0, missing)), mode="edge")
         return {"squares": random_sign_squares(tape, ours, max_length=last).cpu().numpy()}
 
-    squares = over.measure("rms", measure)["squares"]
-    band = mean_band(root_pseudo_values(squares).T, seed=seed)
-    roots = [root_of_count(count) for count in frame["count"]]
+    values = root_pseudo_values(over.measure("rms", measure)["squares"])
+    band = mean_band(values.mean(axis=2).T, seed=seed)
+    roots = np.array([root_of_count(count) for count in frame["count"]])
     frame["rms_norm"], frame["rms_norm_low"], frame["rms_norm_high"] = (
-        np.array([end / root for end, root in zip(ends, roots, strict=True)]) for ends in band
+        ends / roots for ends in band
     )
-
-
-def _sampled(
-    over: OverImages, n: int, last: int, samples: int | None, precision: float, seed: int
-) -> list[Floats]:
-    """For each length, the norms (M,) of M paths, averaged over images."""
-    norms: list[Floats] = [np.empty(0) for _ in range(last + 1)]
-    target = samples or _FIRST_SAMPLES
-    pending = list(range(last + 1))
-    while pending:
-        drawn = [draw_subsets(n, k, target, seed) for k in pending]
-        listed = [_listed(n, k, target) for k in pending]
-        kept = [0 if whole else len(norms[k]) for k, whole in zip(pending, listed, strict=True)]
-        masks = np.concatenate([d[first:] for d, first in zip(drawn, kept, strict=True)])
-
-        def measure(tape: Tape, _: slice, masks: Masks = masks) -> Arrays:
-            one = len(tape.losses) * stream_bytes(over.network)
-            at_once = max(1, min(64, free_memory(over.network.device) // (16 * one)))
-            return {"norms": path_norms(tape, masks, at_once=at_once).numpy()}
-
-        found = over.measure(f"sampled {target}", measure)["norms"].mean(axis=1)
-        for k, first, d in zip(pending, kept, drawn, strict=True):
-            fresh, found = np.split(found, [len(d) - first])
-            norms[k] = np.concatenate([norms[k][:first], fresh])
-        if samples is not None or target >= _MOST_SAMPLES:
-            break
-        pending = [
-            k
-            for k, whole in zip(pending, listed, strict=True)
-            if not whole and relative_error(norms[k]) > precision
-        ]
-        target *= 2
-    return norms
-
-
-def _listed(units: int, length: int, samples: int) -> bool:
-    return math.comb(units, length) <= samples
+    return values.mean(axis=0) / roots[:, None]
 
 
 def _add_sampled(frame: pd.DataFrame, norms: list[Floats], seed: int) -> None:
@@ -297,21 +280,29 @@ def _add_sampled(frame: pd.DataFrame, norms: list[Floats], seed: int) -> None:
     frame["upper_share"] = frame["total_upper"] / total if whole and total > 0 else np.nan
 
 
-def _summary(frame: pd.DataFrame) -> dict[str, object]:
-    """Effective lengths, mean lengths and decay factors, as plain numbers."""
+def _summary(frame: pd.DataFrame, by_image: Mapping[str, Floats], seed: int) -> dict[str, object]:
+    """Effective lengths, mean lengths and decay factors, as plain numbers.
+
+    Parameters
+    ----------
+    by_image : norms (K, N) of each image, of the curves ``mean`` and ``rms``.
+    """
     facts: dict[str, object] = {}
-    lengths = frame["length"].to_numpy(np.float64)
-    for name, column in (("exact", "signed_share"), ("upper", "upper_share")):
+    fitted = slice(None)
+    for name, column in (("upper", "upper_share"), ("exact", "signed_share")):
         shares = frame[column].to_numpy(np.float64)
         if abs(shares.sum() - 1) < 1e-3:  # not where max_length left some of it out
             low, high = central_interval(list(np.abs(shares)))
             facts[f"effective_{name}"] = [int(low), int(high)]
             facts[f"mean_length_{name}"] = mean_length(shares)
             facts[f"peak_{name}"] = int(np.abs(shares).argmax())
-    for name, column in (("mean", "mean_norm"), ("rms", "rms_norm")):
-        decay = decay_factor(lengths, frame[column].to_numpy(np.float64))
-        if math.isfinite(decay.mean):
+            fitted = slice(int(low), int(high) + 1)  # the exact ones, if they are known
+    lengths = frame["length"].to_numpy(np.float64)[fitted]
+    for name, norms in by_image.items():
+        decay = decay_factor(lengths, norms[fitted], seed=seed)
+        if all(math.isfinite(end) for end in decay):
             facts[f"decay_{name}"] = list(decay)
+            facts["decay_lengths"] = [int(lengths[0]), int(lengths[-1])]
     width = frame["mean_norm_high"] - frame["mean_norm_low"]
     facts["uncertain_lengths"] = [int(k) for k in frame["length"][width > frame["mean_norm"]]]
     return facts

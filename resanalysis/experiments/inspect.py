@@ -1,13 +1,15 @@
-"""The unraveled view as a table: one row per unit."""
+"""The unraveled view as tables: one row per unit, and one per part with what it costs."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from resanalysis.network import Inputs, Piece, ResidualNetwork
+from resanalysis.measures.cost import part_operations
+from resanalysis.network import Inputs, ResidualNetwork
 
 
 def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataFrame:
@@ -15,8 +17,9 @@ def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataF
 
     Parameters
     ----------
-    example : a batch to run the units on, to count their operations; needed only where units read side
-        inputs (masks, position tables), since the stream's shape is known.
+    example : a batch to run the parts on, to count their operations; left out, operations are counted where
+        a stream of zeros is enough: not of the stem, nor of units that read side inputs (masks, position
+        tables).
 
     Returns
     -------
@@ -25,9 +28,11 @@ def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataF
         (without the batch, such as ``16×32×32``), ``parameters``, ``bridge`` (whether plain layers run
         before the unit), ``layer`` (the module that holds it), ``flops`` (floating-point operations of the
         matrix products and convolutions of the whole unit for one example, a multiply-add counting as two;
-        empty where they cannot be counted without an example).
+        empty where they cannot be counted without an example), ``macs`` (the same with a multiply-add
+        counting as one, as in the tables of most papers). ``attrs["parts"]`` holds the rows of
+        ``inspect_parts`` that are no units.
     """
-    flops = _flops(network, example)
+    costs = part_operations(network, example)
     frame = pd.DataFrame(
         {
             "unit": unit.index,
@@ -41,13 +46,84 @@ def inspect(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataF
             "parameters": unit.parameters,
             "bridge": network.bridges[unit.index] is not None,
             "layer": unit.group,
-            "flops": flops[unit.index],
+            **_counts(costs[f"unit{unit.index}"]),
         }
         for unit in network.units
     )
-    if any(count is None for count in flops):
-        frame["flops"] = pd.Series(flops, dtype=object)
+    frame = _whole_or_empty(frame)
+    frame.attrs = {
+        "model": network.name,
+        "units": len(network),
+        "parts": [row for row in _parts(network, costs) if not str(row["part"]).startswith("unit")],
+    }
+    return frame
+
+
+def inspect_parts(network: ResidualNetwork, example: Inputs | None = None) -> pd.DataFrame:
+    """What every part of a network costs: stem, bridges, units and head, in the order in which they run.
+
+    A table of its own, because a row of ``inspect`` is a unit: units count from 0, and whoever indexes or
+    counts its rows would take a stem for one.
+
+    Parameters
+    ----------
+    example : as for ``inspect``.
+
+    Returns
+    -------
+    DataFrame : ``part`` (``stem``, ``bridge3`` before ``unit3``, …, ``head``), ``name`` (the module path of a
+        unit), ``parameters``, ``flops`` and ``macs`` as in ``inspect``. Weights that two parts share (tied
+        embeddings) are counted in both.
+    """
+    frame = _whole_or_empty(pd.DataFrame(_parts(network, part_operations(network, example))))
     frame.attrs = {"model": network.name, "units": len(network)}
+    return frame
+
+
+def inspect_page(
+    network: ResidualNetwork, example: Inputs | None = None
+) -> dict[str, pd.DataFrame]:
+    """Both tables by name."""
+    return {
+        "inspect": inspect(network, example),
+        "inspect_parts": inspect_parts(network, example),
+    }
+
+
+def _parts(network: ResidualNetwork, costs: dict[str, int | None]) -> list[dict[str, Any]]:
+    """A record for every part that runs, with what it costs."""
+    rows: list[dict[str, Any]] = [_part("stem", network.stem, costs)]
+    for unit, bridge in zip(network.units, network.bridges, strict=True):
+        if bridge is not None:
+            rows.append(_part(f"bridge{unit.index}", bridge, costs))
+        part = f"unit{unit.index}"
+        rows.append(
+            {
+                "part": part,
+                "name": unit.name,
+                "parameters": unit.parameters,
+                **_counts(costs[part]),
+            }
+        )
+    return [*rows, _part("head", network.head, costs)]
+
+
+def _part(part: str, module: nn.Module, costs: dict[str, int | None]) -> dict[str, Any]:
+    weights = sum(tensor.numel() for tensor in module.parameters())
+    return {"part": part, "name": "", "parameters": weights, **_counts(costs[part])}
+
+
+def _counts(flops: int | None) -> dict[str, int | None]:
+    """Operations by both customs; every operation counted here is a multiply-add, so half is exact."""
+    return {"flops": flops, "macs": None if flops is None else flops // 2}
+
+
+def _whole_or_empty(frame: pd.DataFrame) -> pd.DataFrame:
+    """Counts stay whole numbers where some are missing: pandas would make them floats."""
+    for name in ("flops", "macs"):
+        if frame[name].isna().to_numpy().any():
+            counts = [None if count != count else int(count) for count in frame[name].astype(float)]
+            frame[name] = pd.Series(counts, dtype=object)
     return frame
 
 
@@ -64,34 +140,3 @@ def _operations(piece: nn.Module) -> str:
         if node.op == "call_function"
     ]
     return " ".join(names) or "none"
-
-
-def _flops(network: ResidualNetwork, example: Inputs | None) -> list[int | None]:
-    """Operations of each unit for one example."""
-    counts: list[int | None] = []
-    with torch.no_grad():
-        stream, side = (None, ()) if example is None else network.enter(example)
-        for unit in network.units:
-            if stream is None:
-                counts.append(_of_zeros(network, unit.index))
-                continue
-            stream = network.cross(unit.index, stream, side)
-            with FlopCounterMode(display=False) as counter:
-                after = unit(stream, side)
-            counts.append(round(counter.get_total_flops() / len(stream)))
-            stream = after
-    return counts
-
-
-def _of_zeros(network: ResidualNetwork, index: int) -> int | None:
-    """Operations on a stream of zeros; ``None`` for units that need more than the stream."""
-    unit = network.units[index]
-    if any(isinstance(piece, Piece) and piece.reads for piece in unit.modules().values()):
-        return None
-    images = network.batch_size or 1
-    weight = next((p for part in network.parts().values() for p in part.parameters()), None)
-    dtype = torch.float32 if weight is None else weight.dtype
-    stream = torch.zeros(images, *unit.in_shape, dtype=dtype, device=network.device)
-    with FlopCounterMode(display=False) as counter:
-        unit(stream)
-    return round(counter.get_total_flops() / images)

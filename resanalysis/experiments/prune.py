@@ -27,10 +27,10 @@ from resanalysis.experiments.prune_order import (
 )
 from resanalysis.experiments.prune_row import COLUMNS, row_of
 from resanalysis.experiments.stream import stream
-from resanalysis.experiments.stream_images import batch_of
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
-from resanalysis.routes.evaluator import BlockStore, chosen_batch_size, evaluate
+from resanalysis.routes.batches import Batches, BlockStore, chosen_batch_size
+from resanalysis.routes.evaluator import evaluate
 from resanalysis.routes.forward_only import forward_only
 from resanalysis.routes.route import intact, without
 
@@ -126,7 +126,7 @@ def prune(
         description="prune",
     )
     place = {gone: row for row, gone in enumerate(removals, start=1)}
-    costs = unit_costs(network, batch_of(network, rest, 0, min(2, len(rest)))[0])
+    costs = unit_costs(network, Batches.of(network, rest).batch(0, min(2, len(rest))).inputs)
     rows = [row_of(scores, 0, costs, ()) | {"order": "intact", "draw": 0, "name": "intact"}]
     for order in found:
         for k in range(1, steps + 1):
@@ -157,11 +157,19 @@ def prune(
         "transitions": transitions,
         "seed": seed,
         "timed_batch": None if timed is None else timed[1],
+        "chance": _chance(rest),
         "threads": torch.get_num_threads(),
         "batch_norm": "running statistics",
         "subset": data.subset,
     }
     return frame
+
+
+def _chance(data: Dataset) -> float | None:
+    """Share of the most common class: what the best answer has right that looks at no example."""
+    if data.labels is None or np.ndim(data.labels) != 1:
+        return None
+    return float(np.unique(data.labels, return_counts=True)[1].max() / len(data))
 
 
 def _parts_run(network: ResidualNetwork) -> list[str]:
@@ -234,4 +242,4 @@ def _timed(
     most = TIMED_BATCH if moved.device.type == "cpu" else 256
     size = batch_size or min(chosen_batch_size(moved, len(data)), most)
     size = min(network.batch_size or size, len(data))
-    return removed, size, moved, batch_of(moved, data, 0, size)[0]
+    return removed, size, moved, Batches.of(moved, data, batch_size=size).batch(0, size).inputs

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,15 @@ from torch import Tensor, nn
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.moments import layer_kind, layer_moments
-from resanalysis.routes.evaluator import BlockStore
-from resanalysis.routes.stored_blocks import stored_blocks
+from resanalysis.network import Arithmetic
+from resanalysis.routes.arithmetic import check_not_bf16
+from resanalysis.routes.batches import (
+    Batch,
+    Batches,
+    Block,
+    BlockStore,
+    examples_at_once,
+)
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +44,7 @@ def response(
     level: float = 0.95,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    arithmetic: Arithmetic = "float32",
     seed: int = 0,
     store: BlockStore | None = None,
     show_progress: bool = False,
@@ -53,7 +61,8 @@ def response(
     data : one data set, or one for each model by the same names (where they normalise differently).
     kinds : ``"3x3"``, ``"1x1"``, ``"linear"``…, several of them, or ``"all"`` layers with weights.
     submodule : measure the layers of this part only; the whole model runs.
-    batch_size : images at a time; some four million input values if left out.
+    batch_size : images at a time; what the memory, and on a CPU the cache, takes if left out.
+    arithmetic : ``float32``, or ``tf32`` on a GPU.
 
     Returns
     -------
@@ -64,7 +73,8 @@ def response(
 
     Raises
     ------
-    ResanalysisError : if a model has no layer of these kinds, or a response is not finite.
+    ResanalysisError : if a model has no layer of these kinds, a response is not finite, or the arithmetic is
+        ``bf16``.
 
     Warns
     -----
@@ -72,6 +82,7 @@ def response(
 
     Source: He et al. 2015, §4.2 and Figure 7; the paper does not state what is pooled.
     """
+    check_not_bf16(arithmetic, "responses are measured")
     named = models if isinstance(models, Mapping) else {type(models).__name__: models}
     if not named:
         raise ResanalysisError("no model to measure")
@@ -80,7 +91,12 @@ def response(
     for name, model in named.items():
         examples = data[name] if isinstance(data, Mapping) else data
         layers = _chosen(name, model, kinds, submodule)
-        seen = _measured(name, model, layers, examples, batch_size, device, store, show_progress)
+        place = _device_of(model) if device is None else torch.device(device)
+        size = batch_size or _images_at_once(examples, place)
+        batches = Batches(
+            examples, size, place, arithmetic=arithmetic, store=store, show_progress=show_progress
+        )
+        seen = _measured(name, model, layers, batches)
         frames.append(_table(name, layers, seen, len(examples), level, seed))
         quiet[name] = [layer for layer in layers if layer not in seen.names]
         _warn(name, quiet[name], seen.shared)
@@ -127,75 +143,51 @@ def _chosen(
     """The layers of the kinds asked for, by module path."""
     wanted = {kinds} if isinstance(kinds, str) else set(kinds)
     part = submodule or ""
-    inner = model.get_submodule(part).named_modules(prefix=part)
-    kind_of = {path: layer_kind(module) for path, module in inner}
-    there = Counter(kind for kind in kind_of.values() if kind is not None)
+    inner = dict(model.get_submodule(part).named_modules(prefix=part))
+    kind_of = {path: kind for path, module in inner.items() if (kind := layer_kind(module))}
+    there = Counter(kind_of.values())
     missing = sorted(wanted - set(there) - {"all"})
     if missing or not there:
-        found = ", ".join(f"{count} {kind}" for kind, count in sorted(there.items()))
-        raise ResanalysisError(
-            f"{name} has no {' or '.join(missing) or 'convolutional or linear'} layers; it has "
-            f"{found or 'none with weights'}"
-            + (". Choose among these with kinds (--kinds), or all" if there else "")
-        )
+        raise ResanalysisError(_no_such_layers(name, missing, there))
     return {
-        path: module
-        for path, module in model.named_modules()
-        if kind_of.get(path) is not None and ("all" in wanted or kind_of[path] in wanted)
+        path: inner[path] for path, kind in kind_of.items() if wanted.intersection((kind, "all"))
     }
 
 
+def _no_such_layers(name: str, missing: Sequence[str], there: Mapping[str, int]) -> str:
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(there.items()))
+    advice = ". Choose among these with kinds (--kinds), or all" if there else ""
+    return (
+        f"{name} has no {' or '.join(missing) or 'convolutional or linear'} layers; it has "
+        f"{found or 'none with weights'}{advice}"
+    )
+
+
 def _measured(
-    name: str,
-    model: nn.Module,
-    layers: Mapping[str, nn.Module],
-    data: Dataset,
-    batch_size: int | None,
-    device: torch.device | str | None,
-    store: BlockStore | None,
-    show_progress: bool,
+    name: str, model: nn.Module, layers: Mapping[str, nn.Module], batches: Batches
 ) -> _Seen:
-    place = _device_of(model) if device is None else torch.device(device)
-    if place != _device_of(model):
-        model = copy.deepcopy(model).to(place)
-        modules = dict(model.named_modules())
-        layers = {path: modules[path] for path in layers}
-    size = batch_size or _images_at_once(data, place)
-    blocks = stored_blocks(
+    if batches.device != _device_of(model):
+        model = copy.deepcopy(model).to(batches.device)
+        layers = {path: model.get_submodule(path) for path in layers}
+    blocks = batches.each(
         f"response-{name}",
-        len(data),
-        size,
-        lambda start, stop: _block(name, model, layers, data, start, stop, place),
+        lambda batch: _block(name, model, layers, batch),
         description=f"response of {name}",
-        store=store,
-        show_progress=show_progress,
     )
-    return _joined(blocks)
+    return _seen(blocks)
 
 
-def _block(
-    name: str,
-    model: nn.Module,
-    layers: Mapping[str, nn.Module],
-    data: Dataset,
-    start: int,
-    stop: int,
-    device: torch.device,
-) -> dict[str, NDArray[Any]]:
-    inputs = pytree.tree_map(
-        lambda value: value.to(device) if isinstance(value, Tensor) else value,
-        data.batch(start, stop)[0],
-    )
-    found = layer_moments(model, layers, inputs, stop - start)
+def _block(name: str, model: nn.Module, layers: Mapping[str, nn.Module], batch: Batch) -> Block:
+    found = layer_moments(model, layers, batch.inputs, batch.rows)
     for layer, moments in found.items():
         if moments.per_image and not bool(torch.isfinite(moments.m2).all()):
             raise ResanalysisError(
-                f"the response of {layer} of {name} is not finite on images {start} to {stop - 1}: check "
-                "the weights, and how the input is normalised"
+                f"the response of {layer} of {name} is not finite on images {batch.start} to "
+                f"{batch.stop - 1}: check the weights, and how the input is normalised"
             )
 
-    def stacked(field: str) -> NDArray[np.float64]:
-        empty = np.empty((0, stop - start))
+    def stacked(field: str) -> Floats:
+        empty = np.empty((0, batch.rows))
         return np.stack([getattr(m, field).numpy() for m in found.values()]) if found else empty
 
     return {
@@ -207,32 +199,54 @@ def _block(
     }
 
 
-def _joined(blocks: Sequence[Mapping[str, NDArray[Any]]]) -> _Seen:
-    """Blocks side by side; a layer that runs on some images only has no values on the others."""
-    order: dict[str, tuple[str, int, bool]] = {}
+class _Layer(NamedTuple):
+    """What the batches say of a layer that ran: its response's shape, calls a pass, and batch norm."""
+
+    shape: str
+    calls: int
+    batch_norm: bool
+
+
+def _layers_of(block: Block) -> dict[str, _Layer]:
+    facts = zip(block["shapes"], block["calls"], block["batch_norm"], strict=True)
+    layers = [_Layer(str(shape), int(calls), bool(norm)) for shape, calls, norm in facts]
+    return dict(zip(map(str, block["names"]), layers, strict=True))
+
+
+def _merged(blocks: Sequence[Block]) -> dict[str, _Layer]:
+    """The layers in the order in which they first ran; some run on some images only."""
+    order: dict[str, _Layer] = {}
     for block in blocks:
-        for layer, shape, calls, norm in zip(
-            block["names"], block["shapes"], block["calls"], block["batch_norm"], strict=True
-        ):
-            known = order.get(str(layer), (str(shape), int(calls), bool(norm)))
-            order[str(layer)] = (known[0], max(known[1], int(calls)), known[2] and bool(norm))
-    rows = {layer: row for row, layer in enumerate(order)}
-    images = sum(block["n"].shape[1] for block in blocks)
-    joined = {field: np.zeros((len(order), images)) for field in ("n", "mean", "m2")}
-    start = 0
+        for name, layer in _layers_of(block).items():
+            known = order.get(name, layer)
+            calls, norm = max(known.calls, layer.calls), known.batch_norm and layer.batch_norm
+            order[name] = _Layer(known.shape, calls, norm)
+    return order
+
+
+def _side_by_side(blocks: Sequence[Block], field: str, rows: Mapping[str, int]) -> Floats:
+    """Values (layers, images) of all blocks; 0 where a layer did not run."""
+    columns: list[Floats] = []
     for block in blocks:
-        stop = start + block["n"].shape[1]
-        at = [rows[str(layer)] for layer in block["names"]]
-        for field, values in joined.items():
-            values[at, start:stop] = block[field]
-        start = stop
+        values = np.zeros((len(rows), block[field].shape[1]))
+        values[[rows[str(name)] for name in block["names"]]] = block[field]
+        columns.append(values)
+    return np.concatenate(columns, axis=1)
+
+
+def _seen(blocks: Sequence[Block]) -> _Seen:
+    layers = _merged(blocks)
+    rows = {name: row for row, name in enumerate(layers)}
+    n, mean, m2 = (_side_by_side(blocks, field, rows) for field in ("n", "mean", "m2"))
     return _Seen(
-        names=list(order),
-        shapes=[tuple(int(s) for s in shape.split("x") if s) for shape, _, _ in order.values()],
-        calls=[calls for _, calls, _ in order.values()],
-        batch_norm=[norm for _, _, norm in order.values()],
-        shared=[layer for layer, row in rows.items() if np.isnan(joined["n"][row]).any()],
-        **joined,
+        names=list(layers),
+        shapes=[tuple(int(s) for s in layer.shape.split("x") if s) for layer in layers.values()],
+        calls=[layer.calls for layer in layers.values()],
+        batch_norm=[layer.batch_norm for layer in layers.values()],
+        shared=[name for name, row in rows.items() if np.isnan(n[row]).any()],
+        n=n,
+        mean=mean,
+        m2=m2,
     )
 
 
@@ -241,10 +255,10 @@ def _device_of(model: nn.Module) -> torch.device:
 
 
 def _images_at_once(data: Dataset, device: torch.device) -> int:
+    """A model that was not unraveled has no stream to go by; a first layer makes some five times its input."""
     leaves = pytree.tree_leaves(data.batch(0, 1)[0])
-    values = max((leaf.numel() for leaf in leaves if isinstance(leaf, Tensor)), default=1)
-    most = 2**22 if device.type == "cpu" else 2**25
-    return max(1, min(256, most // (8 * values)))
+    sizes = [leaf.numel() * leaf.itemsize for leaf in leaves if isinstance(leaf, Tensor)]
+    return examples_at_once(device, len(data), 5 * max(sizes, default=1))
 
 
 def _table(

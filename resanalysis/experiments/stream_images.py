@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
-import torch.utils._pytree as pytree
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,13 +17,19 @@ from resanalysis.measures.passage import (
     passages,
     transform_gate,
 )
-from resanalysis.network import Inputs, ResidualNetwork
+from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import freeze
-from resanalysis.path_gradients.over_images import chosen_size
-from resanalysis.path_gradients.tape import example_losses
-from resanalysis.routes.evaluator import BlockStore, EvaluationData
+from resanalysis.routes.batches import (
+    Batch,
+    Batches,
+    Block,
+    BlockStore,
+    EvaluationData,
+    joined,
+    recorded_footprint,
+)
+from resanalysis.routes.loss import loss_gradient, rescaled
 from resanalysis.routes.scores import NAMES, scores
-from resanalysis.routes.stored_blocks import stored_blocks
 
 Floats = NDArray[np.float64]
 
@@ -92,108 +94,88 @@ def measured_images(
     if len(data) == 0:
         raise ResanalysisError(f"nothing to measure {network.name} on: the data has no examples")
     ready = freeze(network, device)
-    size = chosen_size(ready, 9 * (len(ready) + 1), len(data), batch_size)
-    blocks = stored_blocks(
-        "stream",
-        len(data),
-        size,
-        lambda start, stop: _block(ready, data, start, stop),
+    batches = Batches.of(
+        ready,
+        data,
+        recorded_footprint(9 * (len(ready) + 1)),
+        batch_size=batch_size,
         store=store,
         show_progress=show_progress,
     )
-    return {
-        name: np.concatenate([block[name] for block in blocks], axis=1).astype(np.float64)
-        for name in MEASURED
-    }
+    found = joined(batches.each("stream", lambda batch: _block(ready, batch)))
+    return {name: found[name].astype(np.float64) for name in MEASURED}
 
 
-def batch_of(
-    network: ResidualNetwork, data: EvaluationData, start: int, stop: int
-) -> tuple[Inputs, Tensor | None, Tensor | None]:
-    """Inputs, labels and the mask (N, T) of tokens to keep, on the network's device.
-
-    A network that takes one batch size only gets it, the last example repeated.
-    """
-    inputs, labels = data.batch(start, stop)
-    missing = network.batch_size - (stop - start) if network.batch_size else 0
-
-    def placed(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        if missing > 0 and value.ndim:
-            value = torch.cat([value, value[-1:].expand(missing, *value.shape[1:])])
-        return value.to(network.device)
-
-    inputs = pytree.tree_map(placed, inputs)
-    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
-    return inputs, placed(labels), mask.bool() if isinstance(mask, Tensor) else None
-
-
-def _block(
-    network: ResidualNetwork, data: EvaluationData, start: int, stop: int
-) -> dict[str, NDArray[Any]]:
+def _block(network: ResidualNetwork, batch: Batch) -> Block:
     """Every measure (units, images) on some examples."""
-    inputs, labels, kept = batch_of(network, data, start, stop)
-    with torch.no_grad():
-        h, side = network.enter(inputs)
-    with torch.set_grad_enabled(labels is not None):
-        if labels is not None:
-            h = h.detach().requires_grad_()
-        passed = list(passages(network, h, side))
-        taken = tuple(passed[position - 1].left if position else h for position in network.taps)
-        side = (*side, *taken)
-        logits = network.leave(passed[-1].left, side)
-    scored = isinstance(logits, Tensor) and logits.ndim < 4
+    passed, logits = _passed(network, batch)
     gradients: tuple[Tensor | None, ...] = (None,) * len(passed)
-    if labels is not None and scored:
-        gradients = _directions(logits, labels, passed)
+    if batch.labels is not None and logits is not None:
+        gradients = _directions(logits, batch.labels, passed)
     with torch.no_grad():
-        first_exit = _first_exit(network)
-        rows: list[dict[str, Tensor]] = []
-        for passage, gradient in zip(passed, gradients, strict=True):
-            row = _of_unit(passage, gradient, kept)
-            if scored and passage.unit.index >= first_exit:
-                read = scores(network.leave(passage.left, side), labels, logits)
-                row |= {f"exit_{name}": read[NAMES.index(name)] for name in NAMES[:3]}
-            rows.append(row)
-        nothing = torch.full((len(h),), torch.nan)
+        rows = [
+            _of_unit(passage, gradient, batch.kept_tokens)
+            for passage, gradient in zip(passed, gradients, strict=True)
+        ]
+        if logits is not None:
+            for unit in range(_first_exit(network), len(network)):
+                rows[unit] |= _early_exit(network, passed[unit], batch, logits)
+        nothing = torch.full((batch.rows,), torch.nan)
         block = {
-            name: np.stack([row.get(name, nothing)[: stop - start].cpu().numpy() for row in rows])
+            name: np.stack([batch.own(row.get(name, nothing)).cpu().numpy() for row in rows])
             for name in MEASURED
         }
     broken = np.flatnonzero(~np.isfinite(block["branch_norm"]).all(axis=1))
     if len(broken):
         unit = network.units[int(broken[0])]
         raise ResanalysisError(
-            f"the branch of unit {unit.index} ({unit.name}) is not finite on images {start} to "
-            f"{stop - 1}: check the weights, and how the input is normalised"
+            f"the branch of unit {unit.index} ({unit.name}) is not finite on images {batch.start} to "
+            f"{batch.stop - 1}: check the weights, and how the input is normalised"
         )
     return block
+
+
+def _passed(network: ResidualNetwork, batch: Batch) -> tuple[list[Passage], Tensor | None]:
+    """What passed each unit, to be differentiated where there are labels; the logits, if there are any."""
+    with torch.no_grad():
+        h, side = network.enter(batch.inputs)
+    passed: list[Passage] = []
+    with torch.set_grad_enabled(batch.labels is not None):
+        if batch.labels is not None:
+            h = h.detach().requires_grad_()
+        logits = network.leave(*passages(network, h, side, passed.append))
+    scored = isinstance(logits, Tensor) and logits.ndim < 4
+    return passed, logits if scored else None
+
+
+def _early_exit(
+    network: ResidualNetwork, passage: Passage, batch: Batch, logits: Tensor
+) -> dict[str, Tensor]:
+    """Scores (N,) of the head on the stream that leaves a unit."""
+    read = scores(network.leave(passage.left, passage.side), batch.labels, logits)
+    return {f"exit_{name}": read[NAMES.index(name)] for name in NAMES[:3]}
 
 
 def _directions(logits: Tensor, labels: Tensor, passed: list[Passage]) -> tuple[Tensor | None, ...]:
     """Gradient of each example's loss at each unit's input, up to a positive factor of the example."""
     left = passed[-1].left
-    losses = example_losses(logits, labels)
-    (last,) = torch.autograd.grad(losses.sum(), left, retain_graph=True)
+    at_logits, _, _ = loss_gradient(logits, labels)
+    (last,) = torch.autograd.grad(logits, left, at_logits, retain_graph=True)
     if not bool(torch.isfinite(last).all()):
         raise ResanalysisError("the gradient of the loss at the last unit is not finite")
-    # Gradients of confident predictions would underflow on the way back; cosines have no scale.
-    size = last.flatten(1).abs().amax(1).view(-1, *(1,) * (last.ndim - 1))
-    last = last / torch.where(size > 0, size, 1)
+    # Cosines have no scale, and gradients of confident predictions would underflow on the way back.
+    last, _ = rescaled(last)
     entered = [passage.entered for passage in passed]
     return torch.autograd.grad(left, entered, last, allow_unused=True)
 
 
 def _first_exit(network: ResidualNetwork) -> int:
     """First unit of the last stage: from there on the stream has the shape that the head reads."""
-    first = len(network) - 1
-    while (
-        first > 0
-        and network.joined(first)
-        and network.units[first - 1].out_shape == network.units[-1].out_shape
-    ):
-        first -= 1
+    last = len(network) - 1
+    first = next((run[0] for run in network.runs() if run[-1] == last), last)
+    # The transition into the stage leaves it the shape.
+    if first and first != last and network.joined(first):
+        return first - 1
     return first
 
 

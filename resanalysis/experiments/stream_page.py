@@ -11,7 +11,7 @@ from resanalysis.experiments.lesion import lesion as lesion_alone
 from resanalysis.experiments.stream import stream
 from resanalysis.experiments.stream_damage import stream_damage
 from resanalysis.experiments.stream_images import stream_images
-from resanalysis.experiments.stream_spans import equal_runs, stream_spans
+from resanalysis.experiments.stream_spans import stream_spans
 from resanalysis.network import ResidualNetwork
 
 
@@ -46,7 +46,7 @@ def stream_page(
     tables = {"stream": stream(network, data, seed=seed, **running), **beside}
     if per_image:
         tables["stream_images"] = stream_images(network, data, **running)
-    if any(True for _ in equal_runs(network)):
+    if network.runs():
         tables["stream_spans"] = stream_spans(network, data, seed=seed, **running)
     if damage and lesion is not None:
         ranks = tables["stream_damage"] = stream_damage(tables["stream"], lesion, seed=seed)

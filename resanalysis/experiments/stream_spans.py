@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +12,17 @@ from scipy import stats
 from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
-from resanalysis.experiments.stream_images import batch_of
-from resanalysis.measures.passage import angular_distances, image_mean, passages
+from resanalysis.measures.passage import Passage, angular_distances, image_mean, passages
 from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import freeze
-from resanalysis.path_gradients.over_images import chosen_size
-from resanalysis.routes.evaluator import BlockStore, EvaluationData
-from resanalysis.routes.stored_blocks import Block, stored_blocks
+from resanalysis.routes.batches import (
+    Batch,
+    Batches,
+    Block,
+    BlockStore,
+    EvaluationData,
+    recorded_footprint,
+)
 
 
 def stream_spans(
@@ -51,23 +54,30 @@ def stream_spans(
     Source: Gromov et al. 2024, "The Unreasonable Ineffectiveness of the Deeper Layers", who read the last
     token only.
     """
-    runs = list(equal_runs(network))
+    runs = network.runs()
     spans = [(start, end - start) for run in runs for start, end in _pairs(run)]
     if not spans:
         raise ResanalysisError(
             f"no unit of {network.name} keeps the shape of the stream: no span to measure"
         )
     ready = freeze(network, device)
-    size = chosen_size(ready, 4 * (max(len(run) for run in runs) + 1), len(data), batch_size)
+    batches = Batches.of(
+        ready,
+        data,
+        recorded_footprint(4 * (max(len(run) for run in runs) + 1)),
+        batch_size=batch_size,
+        store=store,
+        show_progress=show_progress,
+    )
 
-    def sums(first: int, stop: int) -> Block:
+    def sums(batch: Batch) -> Block:
         with torch.no_grad():
-            values = _distances(ready, runs, data, first, stop)
+            values = _distances(ready, runs, batch)
         known = np.isfinite(values)
         filled = np.where(known, values, 0.0)
         return {"sums": np.stack([known.sum(1), filled.sum(1), (filled**2).sum(1)])}
 
-    blocks = stored_blocks("spans", len(data), size, sums, store=store, show_progress=show_progress)
+    blocks = batches.each("spans", sums)
     n, total, squares = np.sum([block["sums"] for block in blocks], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / n
@@ -91,25 +101,7 @@ def stream_spans(
     return frame
 
 
-def equal_runs(network: ResidualNetwork) -> Iterator[list[int]]:
-    """Runs of units that each keep one shape of the stream, without a bridge between them."""
-    run: list[int] = []
-    for unit in network.units:
-        joins_run = (
-            bool(run)
-            and network.joined(unit.index)
-            and network.units[run[-1]].out_shape == unit.in_shape
-        )
-        if run and not (joins_run and unit.in_shape == unit.out_shape):
-            yield run
-            run = []
-        if unit.in_shape == unit.out_shape:
-            run.append(unit.index)
-    if run:
-        yield run
-
-
-def _pairs(run: list[int]) -> Iterator[tuple[int, int]]:
+def _pairs(run: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     """Every start with every end (one past the last unit) inside a run."""
     for start in run:
         for end in range(start + 1, run[-1] + 2):
@@ -117,28 +109,26 @@ def _pairs(run: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _distances(
-    network: ResidualNetwork, runs: list[list[int]], data: EvaluationData, first: int, stop: int
+    network: ResidualNetwork, runs: list[tuple[int, ...]], batch: Batch
 ) -> NDArray[np.float64]:
     """Distances (spans, N); only the streams of one run are held at a time."""
-    inputs, _, kept = batch_of(network, data, first, stop)
-    h, side = network.enter(inputs)
     run_of = {unit: run for run in runs for unit in run}
     streams: list[Tensor] = []
-    rows: list[Any] = []
-    for passage in passages(network, h, side):
+    rows: list[Tensor] = []
+
+    def see(passage: Passage) -> None:
         run = run_of.get(passage.unit.index)
         if run is None:
-            continue
+            return
         if not streams:
-            streams = [passage.entered]
+            streams.append(passage.entered)
         streams.append(passage.left)
         if passage.unit.index == run[-1]:
             between = angular_distances(streams)
-            rows += [
-                image_mean(between[start - run[0], end - run[0]], kept)[: stop - first]
-                .cpu()
-                .numpy()
-                for start, end in _pairs(run)
-            ]
-            streams = []
-    return np.stack(rows)
+            streams.clear()
+            for start, end in _pairs(run):
+                distance = image_mean(between[start - run[0], end - run[0]], batch.kept_tokens)
+                rows.append(batch.own(distance).cpu())
+
+    passages(network, *network.enter(batch.inputs), see)
+    return torch.stack(rows).numpy()

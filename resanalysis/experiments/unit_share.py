@@ -12,9 +12,9 @@ from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import At, Tape, freeze, residual_units, unit_shares
-from resanalysis.path_gradients.over_images import Arrays, OverImages, chosen_size
-from resanalysis.routes.evaluator import BlockStore
-from resanalysis.statistics.path_norms import mean_band
+from resanalysis.path_gradients.recorded import RecordedPasses
+from resanalysis.routes.batches import Block, BlockStore
+from resanalysis.statistics.path_norms import Band, mean_band
 
 
 def unit_share(
@@ -45,7 +45,8 @@ def unit_share(
     DataFrame : one row per unit with a skip and length: ``unit``, ``name``, ``stage``, ``transition``,
         ``length``, ``share`` = ⟨G_k⁽ⁱ⁾, g⟩/‖g‖² averaged over images, and its bootstrap interval
         ``share_low``, ``share_high``. Over units, the shares of length k sum to k times the signed share
-        of that length; over lengths, those of a unit sum to the part of the gradient its branch passes.
+        of that length; over lengths, those of a unit sum to the part of the gradient its branch passes:
+        ``total``, with its own interval ``total_low``, ``total_high``, the same in all rows of the unit.
 
     Raises
     ------
@@ -57,31 +58,25 @@ def unit_share(
     ready = freeze(network, device, torch.float64 if dtype == "float64" else torch.float32)
     n = residual_units(ready)
     last = n if max_length is None else min(max_length, n)
-    size = chosen_size(ready, (n + 9) * (n + 1) // 2, len(limited), batch_size)
 
-    def measure(tape: Tape, _: slice) -> Arrays:
+    def measure(tape: Tape, _: slice) -> Block:
         return {"shares": unit_shares(tape, max_length=last).cpu().numpy()}
 
-    over = OverImages(ready, limited, at, size, store, show_progress)
+    over = RecordedPasses.of(
+        ready,
+        limited,
+        at,
+        held=(n + 9) * (n + 1) // 2,
+        batch_size=batch_size,
+        store=store,
+        show_progress=show_progress,
+    )
     shares = over.measure("unit shares", measure)["shares"]
     used = shares[:, :, np.isfinite(shares).all(axis=(0, 1))]
     if not used.shape[2]:
         raise ResanalysisError(f"the loss of {network.name} has no gradient on any of the images")
-    band = mean_band(used.reshape(n * (last + 1), -1), seed=seed)
-    units = [unit for unit in ready.units if unit.skip_kind != "none"]
-    places = [(unit, length) for unit in units for length in range(last + 1)]
-    frame = pd.DataFrame(
-        {
-            "unit": [unit.index for unit, _ in places],
-            "name": [unit.name for unit, _ in places],
-            "stage": [unit.stage for unit, _ in places],
-            "transition": [unit.transition for unit, _ in places],
-            "length": [length for _, length in places],
-            "share": band.mean,
-            "share_low": band.low,
-            "share_high": band.high,
-        }
-    )
+    whole = mean_band(used.sum(axis=1), seed=seed)
+    frame = _table(ready, mean_band(used.reshape(n * (last + 1), -1), seed=seed), whole, last)
     frame.attrs = {
         "model": network.name,
         "data": data.name,
@@ -94,3 +89,27 @@ def unit_share(
         "batch_norm": "running statistics",
     }
     return frame
+
+
+def _table(network: ResidualNetwork, band: Band, whole: Band, last: int) -> pd.DataFrame:
+    """A row per unit with a skip and length; the bands have them, and the units, in this order."""
+    units = [unit for unit in network.units if unit.skip_kind != "none"]
+    facts = [
+        {
+            "unit": unit.index,
+            "name": unit.name,
+            "stage": unit.stage,
+            "transition": unit.transition,
+            "length": length,
+        }
+        for unit in units
+        for length in range(last + 1)
+    ]
+    return pd.DataFrame(facts).assign(
+        share=band.mean,
+        share_low=band.low,
+        share_high=band.high,
+        total=np.repeat(whole.mean, last + 1),
+        total_low=np.repeat(whole.low, last + 1),
+        total_high=np.repeat(whole.high, last + 1),
+    )

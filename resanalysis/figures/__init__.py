@@ -1,28 +1,18 @@
-"""Tables → figures for a paper: functions of a tidy DataFrame and nothing else."""
+"""Tables → figures for a paper: functions of a tidy DataFrame and nothing else.
 
-from resanalysis.figures.gradients import gradients
-from resanalysis.figures.inspect import inspect
-from resanalysis.figures.lesion import lesion
-from resanalysis.figures.lesion_many import lesion_many
-from resanalysis.figures.paths import paths, paths_remaining
-from resanalysis.figures.prune import prune
-from resanalysis.figures.rearrange import rearrange
-from resanalysis.figures.reorder import reorder
-from resanalysis.figures.response import response
-from resanalysis.figures.stream import stream
-from resanalysis.figures.unit_share import unit_share
+``figures.STEM`` draws the table of that name: the function ``STEM`` of the file ``STEM.py`` beside this one,
+which also holds the table's ``TITLE``, ``HOW_TO_READ`` and ``headlines``.
+"""
 
-__all__ = [
-    "gradients",
-    "inspect",
-    "lesion",
-    "lesion_many",
-    "paths",
-    "paths_remaining",
-    "prune",
-    "rearrange",
-    "reorder",
-    "response",
-    "stream",
-    "unit_share",
-]
+from importlib import import_module
+from pkgutil import iter_modules
+
+from resanalysis.figures.paths import paths_remaining
+
+__all__ = ["paths_remaining"]
+
+for _file in iter_modules(__path__):
+    _draw = getattr(import_module(f"{__name__}.{_file.name}"), _file.name, None)
+    if callable(_draw):
+        globals()[_file.name] = _draw
+        __all__ += [_file.name]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from resanalysis.figures.style import (
     BLUE,
@@ -19,9 +18,15 @@ from resanalysis.figures.style import (
     YELLOW,
     legend_above,
     metric_label,
-    new_figure,
+    one_axes,
+    panelled,
     whole_numbers,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 AXES = {
     "unit": "Unit (from 0)",
@@ -54,7 +59,7 @@ def draw(
     what another training run of the same network would show.
     """
     if ax is None:
-        ax = new_figure()[1][0]
+        ax = one_axes()
     with mpl.rc_context(RC):
         for number, (model, rows) in enumerate(frame.groupby("model", sort=False)):
             colour, marker = _LOOKS[number % len(_LOOKS)]
@@ -113,8 +118,11 @@ def compared(
     pool: pd.DataFrame | None = None,
     chance: float | None = None,
     width: float = FULL,
+    panel: str | None = None,
 ) -> Figure:
     """The figure of a table with several models."""
-    figure, (ax,) = new_figure(width, min(3.0, max(2.3, 0.5 * width)))
-    draw(frame, ax, x=x, y=y, pool=pool, chance=chance)
-    return figure
+
+    def drawn(ax: Axes) -> Axes:
+        return draw(frame, ax, x=x, y=y, pool=pool, chance=chance)
+
+    return panelled([drawn], "compared", width=width, panel=panel, height=2.6)[0]

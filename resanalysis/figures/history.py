@@ -1,75 +1,82 @@
-"""Error while a network is trained, several networks in one (He et al. 2015, Figures 1 and 6)."""
+"""Training: error on the training and the test set after each epoch."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import matplotlib as mpl
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from resanalysis.figures.style import (
-    BLUE,
-    BROWN,
     FULL,
-    GREEN,
-    INTACT,
-    ORANGE,
-    PINK,
-    PURPLE,
+    PALETTE,
     RC,
-    RED,
-    new_figure,
+    legend_above,
+    one_axes,
+    panelled,
     whole_numbers,
 )
+from resanalysis.figures.words import Headlines, column, percent
 
-_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, INTACT)
-_MARKERS = "osD^vP*X"
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLE = "Training"
+HOW_TO_READ = (
+    "Error on the training batches (dashed, averaged while the weights change) and on the test set "
+    "(solid, after the epoch), by epoch; several runs in colours of their own. Conclude from a gap "
+    "between the two how much is overfitted. A run is one training; only several of them with different "
+    "seeds show how far runs differ."
+)
 
 
+@mpl.rc_context(RC)
 def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Test error in full lines, training error in broken ones, a colour for each network.
+    """Training and test error against the epoch, on an axis from zero.
 
-    Needs ``epoch``, ``train_error`` and ``test_error``, and ``model`` where there are several networks.
-    Training error is that of the augmented batches while the weights still moved, so it may lie above
-    the test error. Conclude that depth degrades plain networks where the deeper one's *training* error
-    is the higher: it fits worse, it does not fit too well.
+    Needs ``epoch``, ``train_error`` and ``test_error``; with ``run``, a colour for each run. Conclude from a
+    training error that stays above zero that the network has not learned its examples by heart; from a
+    test error that rises again that it was trained for too long.
     """
-    if ax is None:
-        ax = new_figure()[1][0]
-    models = frame["model"].astype(str) if "model" in frame else pd.Series("", index=frame.index)
-    handles: list[Line2D] = []
-    with mpl.rc_context(RC):
-        for place, name in enumerate(models.unique()):
-            rows = frame.loc[models == name].sort_values("epoch")
-            colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
-            epochs = rows["epoch"].to_numpy(float)
-            ax.plot(epochs, rows["train_error"].to_numpy(float), color=colour, linestyle="--",
-                    linewidth=0.8, label=f"{name} training")  # fmt: skip
-            ax.plot(epochs, rows["test_error"].to_numpy(float), color=colour, marker=marker,
-                    markersize=2.5, linewidth=1.4, label=f"{name} test")  # fmt: skip
-            if name:
-                handles.append(
-                    Line2D([], [], color=colour, marker=marker, markersize=2.5, label=name)
-                )
-        handles.append(Line2D([], [], color=INTACT, linewidth=1.4, label="test"))
-        handles.append(
-            Line2D([], [], color=INTACT, linestyle="--", linewidth=0.8, label="training")
-        )
-        ax.set_xlabel("Epoch")
-        ax.set_ylabel("Error (fraction)")
-        ax.set_ylim(bottom=0)
-        whole_numbers(ax.xaxis)
-        figure = ax.get_figure(root=True)
-        wide = figure is None or figure.get_figwidth() > 0.7 * FULL
-        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1.0),
-                  ncols=4 if wide else 2, handletextpad=0.4, columnspacing=1.0,
-                  borderaxespad=0.1)  # fmt: skip
+    ax = ax or one_axes()
+    for number, (name, rows) in enumerate(_runs(frame)):
+        colour = PALETTE[number % len(PALETTE)]
+        last = "o" if len(rows) == 1 else ""  # a line through one epoch is not seen
+        ax.plot(rows["epoch"], rows["train_error"], linestyle="--", marker=last, color=colour,
+                linewidth=0.8, label=f"{name}training")  # fmt: skip
+        ax.plot(rows["epoch"], rows["test_error"], marker=last, color=colour,
+                label=f"{name}test")  # fmt: skip
+    ax.set_xlabel("Epoch")
+    ax.set_ylabel("Error (fraction)")
+    ax.set_ylim(bottom=0)
+    whole_numbers(ax.xaxis)
+    legend_above(ax)
     return ax
 
 
-def history(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
-    """The figure of ``history.csv``, or of several of them one after the other."""
-    figure, (ax,) = new_figure(width, 2.4)
-    draw(frame, ax)
-    return figure
+def _runs(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each run behind what its lines are called; of a single one nothing is said."""
+    if "run" not in frame:
+        return [("", frame)]
+    groups: list[tuple[Any, pd.DataFrame]] = list(frame.groupby("run", sort=False))
+    return [(f"{name}, " if len(groups) > 1 else "", rows) for name, rows in groups]
+
+
+def history(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = None) -> Figure:
+    """The figure of ``history.csv``, which has panel ``a`` only."""
+    drawn = [lambda ax: draw(frame, ax)]
+    return panelled(drawn, "history", width=width, panel=panel, height=2.3)[0]
+
+
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """Epochs, the last errors and the time, of every run."""
+    rows: Headlines = []
+    for name, part in _runs(frame):
+        rows += [
+            (f"{name}epochs", str(len(part))),
+            (f"{name}training error", percent(column(part, "train_error")[-1])),
+            (f"{name}test error", percent(column(part, "test_error")[-1])),
+            (f"{name}time", f"{column(part, 'seconds').sum() / 60:.1f} min"),
+        ]
+    return rows

@@ -5,32 +5,54 @@ Source: Veit et al. 2016, Figure 1.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-import networkx as nx
 import numpy as np
-import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from resanalysis.figures.style import FULL, RC
+from resanalysis.figures.style import (
+    FULL,
+    PALETTE,
+    RC,
+    TALLEST,
+    Draw,
+    blank,
+    check_width,
+    narrow,
+    only,
+    panel_letter,
+)
+from resanalysis.figures.words import Headlines, column
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLE = "The unraveled view"
+HOW_TO_READ = (
+    "The network as stem, units and head: a box is a branch, an arc its skip, colours are stages, bold "
+    "boxes change the stream's shape; of a short chain every path from input to output. Conclude how many "
+    "paths there are: a unit with a skip doubles them, a plain layer does not. Nothing here is estimated."
+)
 
 _TREE_UNITS = 5
+_TREE_HEIGHT = 2.3
 _PITCH = 1.45  # of rows, in widths of a unit
+_LEGIBLE = 0.6  # numbers in boxes smaller than this cannot be read
 # Where things stand inside a unit's cell, which is one wide.
-_SPLIT, _BRANCH, _ADD, _JOIN = 0.06, 0.36, 0.72, 0.88
+_INSIDE = {"bridge": -0.02, "split": 0.06, "branch": 0.36, "add": 0.72, "join": 0.88}
+_DASHES: Any = (0, (2, 1.2))
 
 
 def units_per_row(units: int, width: float = FULL) -> int:
     """How many units stand side by side: fewer in a narrow column, more in a long chain."""
-    room, rows = (9, 7) if width > 0.7 * FULL else (5, 12)
+    room, rows = (5, 12) if narrow(width) else (9, 7)
     if units > rows * room:
         room *= 2
-    while units > 20 * room:
+    while units > 20 * room or _size(units, room, width)[1] > TALLEST:
         room *= 2
     return room
 
@@ -42,6 +64,8 @@ def chain_graph(frame: pd.DataFrame) -> nx.DiGraph[Any]:
     ``way``: ``stream``, ``skip`` or ``branch``. A layer of a plain network has its branch only. Needs ``unit``
     and ``skip``, and reads ``bridge`` and ``join`` where they are there.
     """
+    import networkx as nx
+
     graph: nx.DiGraph[Any] = nx.DiGraph()
     last: Any = "stem"
     graph.add_node(last)
@@ -67,6 +91,7 @@ def chain_graph(frame: pd.DataFrame) -> nx.DiGraph[Any]:
     return graph
 
 
+@mpl.rc_context(RC)
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, per_row: int | None = None) -> Axes:
     """The chain in rows: a box per branch, an arc per skip, ⊕ the addition, ▸ the join; colours are stages.
 
@@ -76,71 +101,85 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, per_row: int | None = N
     """
     row_size = per_row or units_per_row(len(frame))
     if ax is None:
-        ax = Figure(figsize=_size(len(frame), row_size, FULL)).add_subplot()
-    colours = sns.color_palette("colorblind")
-    stage_of = dict(zip(frame["unit"].astype(int), frame["stage"].astype(int), strict=True))
-    bold = set(frame.loc[frame["transition"].astype(bool), "unit"].astype(int))
-    dashed = set(frame.loc[~frame["skip"].isin(["identity", "none"]), "unit"].astype(int))
+        ax = blank(*_size(len(frame), row_size, FULL)).add_subplot()
     figure = ax.get_figure(root=True)
     width = FULL if figure is None else float(figure.get_figwidth())
     scale = min(1.0, _cell(row_size, width) / 0.5)
+    colours = dict(zip(frame["unit"].astype(int), _stage_colours(frame), strict=True))
     graph = chain_graph(frame)
-    rows = (len(frame) - 1) // row_size
-    with mpl.rc_context(RC):
-        for row in range(rows + 1):
-            end = min(row_size, len(frame) - row * row_size)
-            ax.annotate("", (end + 0.12, -_PITCH * row), (-0.04, -_PITCH * row), zorder=1,
-                        arrowprops={"arrowstyle": "-|>", "mutation_scale": 6 * scale, "color": "0.35",
-                                    "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
-        for start, end, way in graph.edges(data="way"):
-            if way == "skip":
-                unit = start[1]
-                (x0, y), (x1, _) = _place(start, row_size), _place(end, row_size)
-                ax.add_patch(
-                    FancyArrowPatch((x0, y), (x1 - 0.02, y + 0.06), arrowstyle="-", zorder=2,
-                                    connectionstyle="arc3,rad=-0.85", linewidth=1.1 * max(scale, 0.5),
-                                    color=colours[stage_of[unit] % len(colours)],
-                                    linestyle=(0, (2, 1.2)) if unit in dashed else "-")
-                )  # fmt: skip
-        for node in graph:
-            if not isinstance(node, str):
-                x, y = _place(node, row_size)
-                _draw_node(ax, node, x, y, colours[stage_of[node[1]] % len(colours)],
-                           node[1] in bold, scale)  # fmt: skip
-        ax.text(-0.12, 0, "stem", ha="right", va="center", fontsize=7)
-        last = (len(frame) - 1) % row_size
-        ax.text(last + 1.18, -_PITCH * rows, "head", ha="left", va="center", fontsize=7)
-        if scale < 0.5:
-            for row in range(1, rows + 1):
-                ax.text(
-                    -0.3, -_PITCH * row, str(row * row_size), ha="right", va="center", fontsize=6
-                )
-        room = 0.95 / scale  # for stem and head
-        ax.set_xlim(-0.6 * room - 0.1, row_size + 0.7 * room)
-        ax.set_ylim(-_PITCH * rows - 0.4, 0.75)
-        ax.set_aspect("equal")
-        ax.set_axis_off()
-        _legend(ax, frame, colours, width)
+    _draw_stream(ax, len(frame), row_size, scale)
+    _draw_skips(ax, graph, frame, row_size, colours, scale)
+    bold = set(frame.loc[frame["transition"].astype(bool), "unit"].astype(int))
+    for node in graph:
+        if not isinstance(node, str):
+            at = _place(node, row_size)
+            _draw_node(ax, node, at, colours[node[1]], node[1] in bold, scale)
+    room = 0.95 / scale  # for stem and head
+    ax.set_xlim(-0.6 * room - 0.1, row_size + 0.7 * room)
+    ax.set_ylim(-_PITCH * ((len(frame) - 1) // row_size) - 0.4, 0.75)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.set_title(_in_words(frame, "$2^{{{}}}$"), fontsize=8, pad=2)
+    _legend(ax, frame, narrow(width))
     return ax
+
+
+def _stage_colours(frame: pd.DataFrame) -> list[str]:
+    return [PALETTE[stage % len(PALETTE)] for stage in frame["stage"].astype(int)]
+
+
+def _draw_stream(ax: Axes, units: int, row_size: int, scale: float) -> None:
+    """An arrow through every row, the ends of the chain named, and of a chain without numbers its rows."""
+    rows = (units - 1) // row_size
+    for row in range(rows + 1):
+        end = min(row_size, units - row * row_size)
+        ax.annotate("", (end + 0.12, -_PITCH * row), (-0.04, -_PITCH * row), zorder=1,
+                    arrowprops={"arrowstyle": "-|>", "mutation_scale": 6 * scale, "color": "0.35",
+                                "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
+    ax.text(-0.12, 0, "stem", ha="right", va="center", fontsize=7)
+    last = (units - 1) % row_size
+    ax.text(last + 1.18, -_PITCH * rows, "head", ha="left", va="center", fontsize=7)
+    if scale < _LEGIBLE:
+        for row in range(1, rows + 1):
+            ax.text(-0.3, -_PITCH * row, str(row * row_size), ha="right", va="center", fontsize=6)
+
+
+def _draw_skips(
+    ax: Axes, graph: nx.DiGraph[Any], frame: pd.DataFrame, row_size: int, colours: dict[int, str], scale: float
+) -> None:  # fmt: skip
+    from matplotlib.patches import FancyArrowPatch
+
+    dashed = set(frame.loc[~frame["skip"].isin(["identity", "none"]), "unit"].astype(int))
+    for start, end in [(a, b) for a, b, way in graph.edges(data="way") if way == "skip"]:
+        (x0, y), (x1, _) = _place(start, row_size), _place(end, row_size)
+        ax.add_patch(
+            FancyArrowPatch((x0, y), (x1 - 0.02, y + 0.06), arrowstyle="-", zorder=2,
+                            connectionstyle="arc3,rad=-0.85", linewidth=1.1 * max(scale, 0.5),
+                            color=colours[start[1]], linestyle=_DASHES if start[1] in dashed else "-")
+        )  # fmt: skip
 
 
 def _place(node: Any, row_size: int) -> tuple[float, float]:
     kind, unit = node
-    row, column = divmod(unit, row_size)
-    inside = {"bridge": -0.02, "split": _SPLIT, "branch": _BRANCH, "add": _ADD, "join": _JOIN}
-    return column + inside[kind], -_PITCH * row
+    row, place = divmod(unit, row_size)
+    return place + _INSIDE[kind], -_PITCH * row
 
 
 def _draw_node(
-    ax: Axes, node: Any, x: float, y: float, colour: Any, bold: bool, scale: float
+    ax: Axes, node: Any, at: tuple[float, float], colour: str, bold: bool, scale: float
 ) -> None:
+    """A box for a branch, with its number where that can be read; ⊕, ▸ or a bar for the others."""
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Rectangle
+
     kind, unit = node
+    x, y = at
     if kind == "branch":
-        width = 1.6 if bold else 0.5
+        width = (1.6 if bold else 0.5) * max(scale, 0.5)
         ax.add_patch(Rectangle((x - 0.2, y - 0.2), 0.4, 0.4, facecolor=colour, edgecolor="black",
-                               linewidth=width * max(scale, 0.5), zorder=3))  # fmt: skip
-        if scale >= 0.5:
-            dark = float(np.dot(colour, (0.299, 0.587, 0.114))) < 0.5
+                               linewidth=width, zorder=3))  # fmt: skip
+        if scale >= _LEGIBLE:
+            dark = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114))) < 0.5
             ax.text(x, y - 0.01, str(unit), ha="center", va="center", fontsize=6.5 * scale**0.7, zorder=4,
                     color="white" if dark else "black")  # fmt: skip
     elif kind == "add":
@@ -154,38 +193,53 @@ def _draw_node(
         ax.add_patch(Rectangle((x - 0.04, y - 0.25), 0.08, 0.5, color="0.55", zorder=3, lw=0))
 
 
-def _legend(ax: Axes, frame: pd.DataFrame, colours: Any, width: float) -> None:
-    stages = [int(stage) for stage in dict.fromkeys(frame["stage"])]
-    handles: list[Any] = [
-        Rectangle((0, 0), 1, 1, facecolor=colours[stage % len(colours)], edgecolor="black",
-                  linewidth=0.5, label=f"stage {stage}")
-        for stage in stages[:6]
-    ]  # fmt: skip
-    if bool(frame["transition"].to_numpy(bool).any()):
-        handles.append(Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black", linewidth=1.6,
-                                 label="transition"))  # fmt: skip
-    other = [str(kind) for kind in dict.fromkeys(frame["skip"]) if kind not in ("identity", "none")]
-    if other:
-        handles.append(Line2D([], [], color="0.2", linestyle=(0, (2, 1.2)), linewidth=1.1,
-                              label=f"skip: {', '.join(other)}"))  # fmt: skip
-    found = dict.fromkeys(frame["join"]) if "join" in frame else {}
-    joins = [str(join) for join in found if str(join) != "none"]
-    if joins:
-        named = joins[0] if len(joins) == 1 and len(joins[0]) < 16 else "join"
-        handles.append(Line2D([], [], color="black", linestyle="", marker=">", markersize=3,
-                              label=named if named == "join" else f"join: {named}"))  # fmt: skip
-    if "bridge" in frame and bool(frame["bridge"].to_numpy(bool).any()):
-        handles.append(Rectangle((0, 0), 1, 1, color="0.55", label="bridge"))
-    narrow = width <= 0.7 * FULL
+def _legend(ax: Axes, frame: pd.DataFrame, tight: bool) -> None:
+    handles = [*_boxes(frame), *_lines(frame)]
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), handlelength=1.2,
-              ncols=min(2 if narrow else 6, len(handles)), columnspacing=1.2)  # fmt: skip
+              ncols=min(2 if tight else 6, len(handles)), columnspacing=1.2)  # fmt: skip
+
+
+def _boxes(frame: pd.DataFrame) -> list[Any]:
+    """Of the legend: the first six stages, transitions, bridges."""
+    from matplotlib.patches import Rectangle
+
+    colour_of = dict(zip(frame["stage"].astype(int), _stage_colours(frame), strict=True))
+    looks: list[dict[str, Any]] = [
+        {"facecolor": colour, "edgecolor": "black", "linewidth": 0.5, "label": f"stage {stage}"}
+        for stage, colour in list(colour_of.items())[:6]
+    ]
+    if frame["transition"].to_numpy(bool).any():
+        looks.append(
+            {"facecolor": "white", "edgecolor": "black", "linewidth": 1.6, "label": "transition"}
+        )
+    if "bridge" in frame and frame["bridge"].to_numpy(bool).any():
+        looks.append({"color": "0.55", "label": "bridge"})
+    return [Rectangle((0, 0), 1, 1, **look) for look in looks]
+
+
+def _lines(frame: pd.DataFrame) -> list[Any]:
+    """Of the legend: skips that are no identity, and what follows the addition."""
+    from matplotlib.lines import Line2D
+
+    looks: list[dict[str, Any]] = []
+    other = [kind for kind in frame["skip"].unique() if kind not in ("identity", "none")]
+    if other:
+        looks.append({"color": "0.2", "linestyle": _DASHES, "linewidth": 1.1,
+                      "label": f"skip: {', '.join(other)}"})  # fmt: skip
+    found = frame["join"].unique() if "join" in frame else []
+    joins = [str(join) for join in found if join != "none"]
+    if joins:
+        named = f"join: {joins[0]}" if len(joins) == 1 and len(joins[0]) < 16 else "join"
+        looks.append({"color": "black", "linestyle": "", "marker": ">", "markersize": 3,
+                      "label": named})  # fmt: skip
+    return [Line2D([], [], **look) for look in looks]
 
 
 def _size(units: int, row_size: int, width: float) -> tuple[float, float]:
-    """Inches of a figure of the chain and its legend."""
+    """Inches of a figure of the chain, with its title and legend."""
     rows = (units - 1) // row_size + 1
-    legend = 0.75 if width <= 0.7 * FULL else 0.45
-    return width, _cell(row_size, width) * (_PITCH * rows + 0.2) + legend
+    around = 0.9 if narrow(width) else 0.6
+    return width, _cell(row_size, width) * (_PITCH * rows - 0.3) + around
 
 
 def _cell(row_size: int, width: float) -> float:
@@ -195,6 +249,8 @@ def _cell(row_size: int, width: float) -> float:
 
 def path_tree(units: int) -> nx.DiGraph[tuple[int, tuple[int, ...]]]:
     """The unraveled tree: a node (depth, branches taken so far) for every partial path; 2ⁿ leaves."""
+    import networkx as nx
+
     tree: nx.DiGraph[tuple[int, tuple[int, ...]]] = nx.DiGraph()
     level: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     tree.add_nodes_from(level)
@@ -209,44 +265,112 @@ def path_tree(units: int) -> nx.DiGraph[tuple[int, tuple[int, ...]]]:
     return tree
 
 
+def _height(depth: int, taken: tuple[int, ...]) -> float:
+    """Where a partial path stands from 0 to 1: with the first branch in the upper half, and so on."""
+    return (sum(2 ** (depth - 1 - unit) for unit in taken) + 0.5) / 2**depth
+
+
+@mpl.rc_context(RC)
 def draw_tree(units: int, ax: Axes) -> Axes:
     """Every path from input to output: solid edges take a branch, dotted ones a skip."""
     tree = path_tree(units)
-    places: dict[tuple[int, tuple[int, ...]], tuple[float, float]] = {}
-    for depth in range(units + 1):
-        row = [node for node in tree if node[0] == depth]
-        row.sort(key=lambda node: [unit in node[1] for unit in range(units)])
-        for place, node in enumerate(row):
-            places[node] = (float(depth), (place + 0.5) / len(row))
-    with mpl.rc_context(RC):
-        for start, end, branch in tree.edges(data="branch"):
-            (x0, y0), (x1, y1) = places[start], places[end]
-            ax.plot([x0, x1], [y0, y1], color="0.15" if branch else "0.55",
-                    linewidth=0.9 if branch else 0.7, linestyle="-" if branch else ":")  # fmt: skip
-        ends = [node for node in tree if node[0] == units]
-        colours = sns.color_palette("viridis", units + 1)
-        for node in ends:
-            ax.plot(*places[node], "o", color=colours[len(node[1])], markersize=3)
-            ax.text(units + 0.12, places[node][1], str(len(node[1])), fontsize=6, va="center")
-        ax.set_xticks(range(units + 1))
-        ax.set_xlabel("Units passed (solid: branch, dotted: skip;\nnumbers: path length)")
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        ax.set_xlim(-0.1, units + 0.4)
+    places = {node: (float(node[0]), _height(*node)) for node in tree}
+    for start, end, branch in tree.edges(data="branch"):
+        (x0, y0), (x1, y1) = places[start], places[end]
+        ax.plot([x0, x1], [y0, y1], color="0.15" if branch else "0.55",
+                linewidth=0.9 if branch else 0.7, linestyle="-" if branch else ":")  # fmt: skip
+    ends = [node for node in tree if node[0] == units]
+    for node in ends:
+        colour = mpl.colormaps["viridis"]((len(node[1]) + 1) / (units + 2))
+        ax.plot(*places[node], "o", color=colour, markersize=3)
+        ax.text(units + 0.12, places[node][1], str(len(node[1])), fontsize=6, va="center")
+    ax.set_xticks(range(units + 1))
+    ax.set_xlabel("Units passed (solid: branch, dotted: skip;\nnumbers: path length)")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlim(-0.1, units + 0.4)
     return ax
 
 
-def inspect(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
-    """The figure of ``inspect.csv``; a chain of up to five units is drawn with its tree of paths."""
+@mpl.rc_context(RC)
+def inspect(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = None) -> Figure:
+    """The figure of ``inspect.csv``.
+
+    Parameters
+    ----------
+    panel : ``a``, the chain; ``b``, of up to five units with skips and no others, the tree of their paths.
+    """
+    check_width(width)
     row_size = units_per_row(len(frame), width)
-    size = _size(len(frame), row_size, width)
-    tree = 2.3 if len(frame) <= _TREE_UNITS else 0.0
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(width, size[1] + tree))
-        if tree:
-            grid = figure.add_gridspec(2, 1, height_ratios=[size[1], tree])
-            draw(frame, figure.add_subplot(grid[0]), per_row=row_size)
-            draw_tree(len(frame), figure.add_subplot(grid[1]))
-        else:
-            draw(frame, figure.add_subplot(), per_row=row_size)
+    drawn: list[Draw] = [lambda ax: draw(frame, ax, per_row=row_size)]
+    heights = [_size(len(frame), row_size, width)[1]]
+    if len(frame) <= _TREE_UNITS and _residual(frame) == len(frame):
+        drawn.append(lambda ax: draw_tree(len(frame), ax))
+        heights.append(_TREE_HEIGHT)
+    chosen = only(panel, drawn, "inspect")
+    heights = [heights[drawn.index(one)] for one in chosen]
+    figure = blank(width, sum(heights))
+    grid = figure.add_gridspec(len(chosen), 1, height_ratios=heights)
+    axes = [figure.add_subplot(grid[row]) for row in range(len(chosen))]
+    for one, ax in zip(chosen, axes, strict=True):
+        one(ax)
+    for letter, ax in zip("ab" if len(axes) > 1 else "", axes, strict=False):
+        panel_letter(ax, letter)
     return figure
+
+
+def _residual(frame: pd.DataFrame) -> int:
+    """How many units have a skip: each doubles the paths."""
+    return int((frame["skip"] != "none").to_numpy().sum())
+
+
+def _in_words(frame: pd.DataFrame, power: str) -> str:
+    """Units, layers without a skip, and paths; ``power`` writes a power of two."""
+    residual = _residual(frame)
+    plain = len(frame) - residual
+    if not residual:
+        return f"{_counted(plain, 'layer')}, one path"
+    units = _counted(residual, "unit") + (f" and {_counted(plain, 'plain layer')}" if plain else "")
+    return f"{units}, {power.format(residual)} paths"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """What the chain consists of and what it costs: units and, where ``attrs`` has them, stem and head."""
+    transitions = [
+        f"{unit} ({name})"
+        for unit, name, there in zip(frame["unit"], frame["name"], frame["transition"], strict=True)
+        if there
+    ]
+    skips = Counter(kind for kind in frame["skip"] if kind != "none")
+    rows = [("chain", _in_words(frame, "2^{}")), ("stages", str(frame["stage"].nunique()))]
+    if skips:
+        rows.append(("skips", ", ".join(f"{count} {kind}" for kind, count in skips.most_common())))
+    if transitions:
+        rows.append(("transitions", ", ".join(transitions)))
+    rows.append(("parameters in units", f"{int(column(frame, 'parameters').sum()):,}"))
+    return rows + _costs(frame)
+
+
+def _costs(frame: pd.DataFrame) -> Headlines:
+    """Parameters outside of the units, and operations of one example; what was not counted is left out."""
+    parts: list[dict[str, Any]] = frame.attrs.get("parts") or []
+    rows = [
+        (f"parameters in {part['part']}", f"{part['parameters']:,}")
+        for part in parts
+        if part["part"] in ("stem", "head")
+    ]
+    if "flops" in frame:
+        counts = {"units": column(frame, "flops").sum()}
+        known = [np.nan if part["flops"] is None else part["flops"] for part in parts]
+        if parts:
+            counts["whole network"] = counts["units"] + sum(known)
+        rows += [
+            (f"operations of the {what}, one example", f"{count:.4g} FLOPs, {count / 2:.4g} MACs")
+            for what, count in counts.items()
+            if np.isfinite(count)
+        ]
+    return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from resanalysis.figures.style import (
     new_figure,
     whole_numbers,
 )
+from resanalysis.figures.words import Headlines, percent
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
@@ -78,3 +81,63 @@ def lesion(frame: pd.DataFrame, *, metric: str | None = None, width: float = FUL
     figure, (ax,) = new_figure(width, 2.3)
     draw(frame, ax, metric=metric)
     return figure
+
+
+TITLE = "Each unit deleted alone"
+HOW_TO_READ = (
+    "Error with one unit's branch deleted and its skip left in place; the dashed line is the intact "
+    "network. Conclude from points near the line that no single unit is needed. Bars are 95 % Wilson "
+    "intervals over examples; whether a unit matters is told by the paired differences and the Holm- "
+    "corrected tests of the table."
+)
+
+
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """The intact error, the middle of the lesions, how many units matter, and the three that matter most."""
+    records: Any = frame.sort_values("unit").to_dict("records")
+    intact, *units = records
+    rows = [
+        (
+            "intact error",
+            f"{percent(intact['error'])}  "
+            f"(95 %: {100 * intact['error_low']:.2f} to {100 * intact['error_high']:.2f})",
+        )
+    ]
+    deleted = [row for row in units if row["error"] == row["error"]]  # NaN: cannot be deleted
+    rows += _perplexity(intact, deleted)
+    if not deleted:
+        return rows
+    rows.append(("median, one unit deleted", percent(np.median([r["error"] for r in deleted]))))
+    significant = sum(row["p_holm"] < 0.05 for row in deleted)
+    rows.append(("units that change it (Holm, 5 %)", f"{significant} of {len(deleted)}"))
+    return rows + [_costly(row) for row in sorted(deleted, key=lambda row: -row["error"])[:3]]
+
+
+def _costly(row: dict[str, Any]) -> tuple[str, str]:
+    """The error without a unit, with its paired difference."""
+    mark = ", transition" if row["transition"] else ""
+    return (
+        f"without {row['unit']} ({row['name']}{mark})",
+        f"{percent(row['error'])}  ({100 * row['delta']:+.2f} points: "
+        f"{100 * row['delta_low']:+.2f} to {100 * row['delta_high']:+.2f})",
+    )
+
+
+def _perplexity(intact: dict[str, Any], deleted: list[dict[str, Any]]) -> Headlines:
+    """Of a language model: the perplexity of the whole, and without the unit that it needs most."""
+    if "perplexity" not in intact:
+        return []
+
+    def text(row: dict[str, Any]) -> str:
+        interval = f"{row['perplexity_low']:.4g} to {row['perplexity_high']:.4g}"
+        return f"{row['perplexity']:.4g}" + (
+            f"  (95 %: {interval})" if "nan" not in interval else ""
+        )
+
+    rows: Headlines = [("intact perplexity", text(intact))]
+    if deleted:
+        middle = float(np.median([row["perplexity"] for row in deleted]))
+        worst = max(deleted, key=lambda row: row["perplexity"])
+        rows.append(("median perplexity, one unit deleted", f"{middle:.4g}"))
+        rows.append((f"perplexity without {worst['unit']} ({worst['name']})", text(worst)))
+    return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from resanalysis.figures.style import (
     new_figure,
     whole_numbers,
 )
+from resanalysis.figures.words import Headlines, column, percent
 from resanalysis.statistics.intervals import bootstrap_mean
 
 # More boxes than this do not fit side by side; bands take their place.
@@ -94,3 +97,35 @@ def lesion_many(frame: pd.DataFrame, *, metric: str | None = None, width: float 
     figure, (ax,) = new_figure(width, 2.4)
     draw(frame, ax, metric=metric)
     return figure
+
+
+TITLE = "Many units deleted together"
+HOW_TO_READ = (
+    "Error with k units deleted at random; each draw deletes one more unit of the same random order. "
+    "Conclude from a smooth rise that the network degrades like an ensemble that loses members. Boxes "
+    "show the draws (quartiles, whiskers from 5 % to 95 %), bars the 95 % interval of their mean over "
+    "draws."
+)
+
+
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """The intact error, and the median over draws with few, some and all units deleted."""
+    removed, error = column(frame, "removed"), column(frame, "error")
+    eligible = np.asarray(frame["transitions_eligible"], dtype=bool)
+    rows: Headlines = []
+    if len(frame) and "intact_error" in frame:
+        rows.append(("intact error", percent(frame["intact_error"].iloc[0])))
+    sizes = np.unique(removed)
+    shown = np.unique(sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]] if len(sizes) else sizes)
+    for with_transitions, size in product((True, False), shown):
+        errors = error[(removed == size) & (eligible == with_transitions)]
+        if len(errors):
+            low, middle, high = np.quantile(errors, [0.25, 0.5, 0.75])
+            rows.append(
+                (
+                    f"{size:.0f} deleted{'' if with_transitions else ', no transitions'}",
+                    f"median {percent(middle)}  (quartiles {100 * low:.2f} to "
+                    f"{100 * high:.2f}; {len(errors)} draws)",
+                )
+            )
+    return rows

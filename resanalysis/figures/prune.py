@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from resanalysis.figures.style import (
     BLUE,
@@ -23,12 +20,31 @@ from resanalysis.figures.style import (
     RC,
     RED,
     YELLOW,
+    Draw,
+    chance_line,
     legend_above,
     measured,
     metric_label,
-    new_figure,
-    panel_letter,
+    narrow,
+    one_axes,
+    panelled,
+    shared_legend,
     whole_numbers,
+)
+from resanalysis.figures.words import Headlines, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLE = "In which order units can go"
+HOW_TO_READ = (
+    "Error with k units deleted, in the order that greedy search, cheap measures or chance give; the band "
+    "of greedy is a 95 % interval over examples, that of random orders their range. Conclude from the "
+    "distance between a cheap order and greedy what measuring every deletion buys. Orders were found on "
+    "other examples than these; bars of the speed-up are 95 % intervals over pairs of runs on one "
+    "machine."
 )
 
 # Colour and dashes of each order, so that one of the two is enough to tell them apart.
@@ -46,49 +62,59 @@ _LOOKS: dict[str, tuple[str, Any]] = {
 }
 
 
+_SPEED = ("measured", "by operations")
+
+
+@mpl.rc_context(RC)
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
     """The error against the number of units removed, one line an order.
 
     Needs ``order``, ``draw``, ``removed`` and the metric; with ``METRIC_low`` and ``METRIC_high`` the greedy
     order has its intervals over examples. Of ``random`` the line is the median of the draws and the band
-    their range. Conclude from the distance between a cheap order and ``greedy`` what measuring every
-    deletion buys; from a greedy line that stays at the intact one, how many units the task does not need.
+    their range. A dotted line is chance, where ``chance`` is known and errors come near it. Conclude from the
+    distance between a cheap order and ``greedy`` what measuring every deletion buys; from a greedy line that
+    stays at the intact one, how many units the task does not need.
     """
-    if ax is None:
-        ax = new_figure()[1][0]
+    ax = ax or one_axes()
     metric = measured(frame, metric)
     intact = frame.loc[frame["order"] == "intact"]
     start = float(intact[metric].iloc[0])
-    there = set(frame["order"])
-    with mpl.rc_context(RC):
-        ax.axhline(start, color=INTACT, linestyle="--", linewidth=0.8, label="intact")
-        if "random" in there:
-            _random(ax, frame.loc[frame["order"] == "random"], metric, start)
-        for name in reversed([name for name in _LOOKS if name in there]):
-            rows = frame.loc[frame["order"] == name].sort_values("removed")
-            colour, dashes = _LOOKS[name]
-            at = np.r_[0, rows["removed"].to_numpy(int)]
-            bold = name == "greedy"
-            ax.plot(
-                at, np.r_[start, rows[metric].to_numpy(float)], color=colour, linestyle=dashes,
-                linewidth=2.0 if bold else 1.1, label=name.replace("_", " "),
-                zorder=4 if bold else 3,
-            )  # fmt: skip
-            if bold and {f"{metric}_low", f"{metric}_high"} <= set(frame):
-                ends = [
-                    np.r_[intact[end].to_numpy(float)[:1], rows[end].to_numpy(float)]
-                    for end in (f"{metric}_low", f"{metric}_high")
-                ]
-                ax.fill_between(at, *ends, color=colour, alpha=0.18, linewidth=0, zorder=2)
-        ax.set_xlabel("Units removed")
-        ax.set_ylabel(metric_label(metric))
-        whole_numbers(ax.xaxis)
-        ax.set_xlim(0, max(1, int(frame["removed"].to_numpy(int).max())))
-        legend_above(ax)
+    ax.axhline(start, color=INTACT, linestyle="--", linewidth=0.8, label="intact")
+    chance_line(ax, frame, metric)
+    by_order = {str(name): rows.sort_values("removed") for name, rows in frame.groupby("order")}
+    if "random" in by_order:
+        _random(ax, by_order["random"], metric, start)
+    for name in reversed([name for name in _LOOKS if name in by_order]):
+        _order(ax, by_order[name], name, metric, start)
+    if "greedy" in by_order and {f"{metric}_low", f"{metric}_high"} <= set(frame):
+        _band(ax, intact, by_order["greedy"], metric)
+    ax.set_xlabel("Units removed")
+    ax.set_ylabel(metric_label(metric))
+    whole_numbers(ax.xaxis)
+    ax.set_xlim(0, max(1, int(frame["removed"].to_numpy(int).max())))
+    legend_above(ax)
     return ax
 
 
+def _order(ax: Axes, rows: pd.DataFrame, name: str, metric: str, start: float) -> None:
+    """A line that begins at the intact network, the greedy one bold and on top."""
+    colour, dashes = _LOOKS[name]
+    width, level = (2.0, 4) if name == "greedy" else (1.1, 3)
+    ax.plot(np.r_[0, rows["removed"].to_numpy(int)], np.r_[start, rows[metric].to_numpy(float)],
+            color=colour, linestyle=dashes, linewidth=width, label=_spelled(name), zorder=level)  # fmt: skip
+
+
+def _band(ax: Axes, intact: pd.DataFrame, rows: pd.DataFrame, metric: str) -> None:
+    ends = [
+        np.r_[intact[end].to_numpy(float)[:1], rows[end].to_numpy(float)]
+        for end in (f"{metric}_low", f"{metric}_high")
+    ]
+    at = np.r_[0, rows["removed"].to_numpy(int)]
+    ax.fill_between(at, *ends, color=_LOOKS["greedy"][0], alpha=0.18, linewidth=0, zorder=2)
+
+
 def _random(ax: Axes, rows: pd.DataFrame, metric: str, start: float) -> None:
+    """The median of the random orders, and a band over their range."""
     at = np.unique(rows["removed"].to_numpy(int))
     errors = [rows.loc[rows["removed"] == k, metric].to_numpy(float) for k in at]
     low, middle, high = (
@@ -102,6 +128,7 @@ def _random(ax: Axes, rows: pd.DataFrame, metric: str, start: float) -> None:
     ax.plot(at, middle, color=GREY, linewidth=1.1, label=name, zorder=2)
 
 
+@mpl.rc_context(RC)
 def draw_speed(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The measured speed-up against the number of units removed, beside the ratio of operations.
 
@@ -109,61 +136,88 @@ def draw_speed(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     intervals of the median over pairs of runs. Conclude from points below the line that what is left costs
     more than its operations say: memory traffic, small layers.
     """
-    if ax is None:
-        ax = new_figure()[1][0]
+    ax = ax or one_axes()
     rows = frame.loc[frame["order"].isin(["intact", "greedy"])].sort_values("removed")
     timed = rows.loc[rows["speedup"].notna()]
     speed = timed["speedup"].to_numpy(float)
     ends = np.array([speed - timed["speedup_low"], timed["speedup_high"] - speed], dtype=float)
-    with mpl.rc_context(RC):
-        ax.axhline(1, color=INTACT, linestyle="--", linewidth=0.8, label="intact")
-        ax.plot(
-            rows["removed"],
-            rows["flops_ratio"],
-            color=INTACT,
-            linestyle=":",
-            linewidth=0.8,
-            label="by operations",
-        )
-        ax.errorbar(
-            timed["removed"], speed, yerr=ends.clip(min=0), color=BLUE, marker="o", linestyle="-",
-            elinewidth=0.8, capsize=1.5, label="measured",
-        )  # fmt: skip
-        ax.set_xlabel("Units removed")
-        ax.set_ylabel("Speed-up (×)")
-        whole_numbers(ax.xaxis)
-        ax.set_xlim(0, max(1, int(rows["removed"].to_numpy(int).max())) + 0.3)
-        legend_above(ax)
+    ax.axhline(1, color=INTACT, linestyle="--", linewidth=0.8, label="intact")
+    ax.plot(rows["removed"], rows["flops_ratio"], color=INTACT, linestyle="-.", linewidth=0.8,
+            label="by operations")  # fmt: skip
+    ax.errorbar(timed["removed"], speed, yerr=ends.clip(min=0), color=BLUE, marker="o", linestyle="-",
+                elinewidth=0.8, capsize=1.5, label="measured")  # fmt: skip
+    ax.set_xlabel("Units removed")
+    ax.set_ylabel("Speed-up (×)")
+    whole_numbers(ax.xaxis)
+    ax.set_xlim(0, max(1, int(rows["removed"].to_numpy(int).max())) + 0.3)
+    legend_above(ax)
     return ax
 
 
-def prune(frame: pd.DataFrame, *, metric: str | None = None, width: float = FULL) -> Figure:
-    """The figure of ``prune.csv``: error by order, beside the speed-up where it was measured."""
-    timed = bool(frame["speedup"].notna().any())
-    figure, axes = new_figure(width, 2.5 if width < 0.7 * FULL else 2.9, panels=1 + timed)
-    draw(frame, axes[0], metric=metric)
-    if timed:
-        draw_speed(frame, axes[1])
-    entries: dict[str, Any] = {}
-    with mpl.rc_context(RC):
-        for letter, ax in zip("ab", axes, strict=False):
-            for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-                entries.setdefault(str(name), handle)
-            legend = ax.get_legend()
-            if legend is not None:
-                legend.remove()
-            if timed:
-                panel_letter(ax, letter)
-        order = ["intact", *(name.replace("_", " ") for name in _LOOKS), "random"]
-        speed = [name for name in ("measured", "by operations") if name in entries]
-        names = sorted(
-            (name for name in entries if name not in speed),
-            key=lambda name: order.index("random" if name.startswith("random") else name),
-        )
-        names += speed
-        figure.legend(
-            [entries[name] for name in names], names, loc="outside upper left",
-            ncols=4 if width > 0.7 * FULL else 2, handlelength=2.6, columnspacing=1.0,
-            handletextpad=0.4,
-        )  # fmt: skip
+def prune(
+    frame: pd.DataFrame,
+    *,
+    metric: str | None = None,
+    width: float = FULL,
+    panel: str | None = None,
+) -> Figure:
+    """The figure of ``prune.csv``.
+
+    Parameters
+    ----------
+    panel : ``a``, the error by order; ``b``, the speed-up, where it was measured.
+    """
+    drawn: list[Draw] = [lambda ax: draw(frame, ax, metric=metric)]
+    if frame["speedup"].notna().to_numpy().any():
+        drawn.append(lambda ax: draw_speed(frame, ax))
+    height = 2.5 if narrow(width) else 2.9
+    figure, axes = panelled(drawn, "prune", width=width, panel=panel, height=height)
+    shared_legend(figure, axes, _rank, columns=2 if narrow(width) else 4)
     return figure
+
+
+def _rank(name: str) -> int:
+    """Place of a legend's entry: the levels, the orders, random ones, the speeds."""
+    known = ["intact", "chance", *(_spelled(order) for order in _LOOKS), "random", *_SPEED]
+    return known.index("random" if name.startswith("random") else name)
+
+
+def _spelled(order: str) -> str:
+    return order.replace("_", " ")
+
+
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """What is left of the network with some units gone, and how much worse cheaper orders do than greedy."""
+    intact = frame.loc[frame["order"] == "intact"].iloc[0]
+    metric = "error" if np.isfinite(intact["error"]) else "agreement"
+    rows: Headlines = [("intact error", percent(intact["error"]))] if metric == "error" else []
+    curves = {
+        str(name): part.groupby("removed")[metric].median()
+        for name, part in frame.loc[frame["order"] != "intact"].groupby("order", sort=False)
+    }
+    first = "greedy" if "greedy" in curves else next(iter(curves))
+    sizes = np.asarray(curves[first].index, dtype=int)
+    for k in dict.fromkeys(sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]].tolist()):
+        row = frame.loc[(frame["order"] == first) & (frame["removed"] == k)].iloc[0]
+        speed = f", {row['speedup']:.2f} times as fast" if np.isfinite(row["speedup"]) else ""
+        rows.append((f"{k} removed, {first}", f"{metric} {percent(row[metric])}{speed}"))
+    return rows + (_beside_greedy(curves, metric) if first == "greedy" else [])
+
+
+def _beside_greedy(curves: dict[str, pd.Series], metric: str) -> Headlines:
+    """How far each order is from the greedy one on the mean over all sizes, the best first."""
+    away = {
+        name: 100 * float((curve - curves["greedy"]).mean())
+        for name, curve in curves.items()
+        if name != "greedy"
+    }
+    last = int(np.asarray(curves["greedy"].index, dtype=int)[-1])
+    best_first = sorted(away, key=lambda name: away[name], reverse=metric == "agreement")
+    return [
+        (
+            f"{_spelled(name)} instead of greedy",
+            f"{abs(away[name]):.2f} points {'more' if away[name] > 0 else 'less'} {metric}, mean over "
+            f"1 to {last} removed",
+        )
+        for name in best_first
+    ]

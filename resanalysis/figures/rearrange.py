@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from resanalysis.figures.style import (
     BLUE,
@@ -20,10 +17,27 @@ from resanalysis.figures.style import (
     PURPLE,
     RC,
     RED,
+    Draw,
     legend_above,
-    new_figure,
-    panel_letter,
+    narrow,
+    one_axes,
+    panelled,
+    shared_legend,
     whole_numbers,
+)
+from resanalysis.figures.words import Headlines, column, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLE = "The middle units rearranged"
+HOW_TO_READ = (
+    "What is left of the network, from 1 (intact) to 0 (chance), with its middle units deleted, reversed, "
+    "shuffled, repeated or run in parallel, by the number of units touched; and with neighbours "
+    "exchanged. Conclude from lines that stay high that the middle units share one representation. Bars "
+    "are 95 % intervals over examples, the band is the range of the random orders."
 )
 
 # Colour, marker and dashes of each kind, so that one of the three is enough to tell them apart.
@@ -39,6 +53,7 @@ _LOOKS: dict[str, tuple[str, str, Any]] = {
 _ROOM = 0.3
 
 
+@mpl.rc_context(RC)
 def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The normalised score against the number of units touched, one line a kind.
 
@@ -48,59 +63,61 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ``shuffle`` above ``skip`` that they matter more than their order; from a ``repeat`` that falls to
     chance that they do not all do the same.
     """
-    if ax is None:
-        ax = new_figure()[1][0]
+    ax = ax or one_axes()
     there = set(frame["kind"])
     kinds = [kind for kind in _LOOKS if kind in there]
-    with mpl.rc_context(RC):
-        _levels(ax, frame.loc[frame["kind"] != "swap"])
-        for place, kind in enumerate(kinds):
-            rows = frame.loc[frame["kind"] == kind]
-            sizes = np.unique(rows["touched"].to_numpy(int))
-            colour, marker, dashes = _LOOKS[kind]
-            look: dict[str, Any] = {
-                "color": colour, "marker": marker, "linestyle": dashes, "markersize": 3.2,
-                "markeredgewidth": 0.0,
-            }  # fmt: skip
-            if kind == "shuffle":
-                orders = [rows.loc[rows["touched"] == size, "score"].to_numpy() for size in sizes]
-                low, high = [o.min() for o in orders], [o.max() for o in orders]
-                ax.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
-                most = max(len(scores) for scores in orders)
-                name = f"shuffle (mean, range of {most})" if most > 1 else "shuffle"
-                ax.plot(sizes, [o.mean() for o in orders], label=name, **look)
-                continue
+    _levels(ax, frame.loc[frame["kind"] != "swap"])
+    for place, kind in enumerate(kinds):
+        rows = frame.loc[frame["kind"] == kind].sort_values("touched", kind="stable")
+        colour, marker, dashes = _LOOKS[kind]
+        look: dict[str, Any] = {
+            "color": colour, "marker": marker, "linestyle": dashes, "markersize": 3.2,
+            "markeredgewidth": 0.0,
+        }  # fmt: skip
+        if kind == "shuffle":
+            _orders(ax, rows, look)
+        else:
             # Side by side, so that the bars of lines that meet can be told apart.
+            sizes = rows["touched"].to_numpy(int)
             step = np.diff(sizes).min() if len(sizes) > 1 else 1
-            at = sizes + (place - (len(kinds) - 1) / 2) * 0.04 * step
-            _with_bars(ax, at, rows.sort_values("touched"), label=kind, **look)
-        ax.set_xlabel("Units touched")
-        ax.set_ylabel("Normalised score")
-        whole_numbers(ax.xaxis)
-        legend_above(ax)
+            shift = (place - (len(kinds) - 1) / 2) * 0.04 * step
+            _with_bars(ax, sizes + shift, rows, label=kind, **look)
+    ax.set_xlabel("Units touched")
+    ax.set_ylabel("Normalised score")
+    whole_numbers(ax.xaxis)
+    legend_above(ax)
     return ax
 
 
+def _orders(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+    """Random orders: the mean at each size, and a band from the least to the largest."""
+    found = rows.groupby("touched")["score"].agg(["mean", "min", "max", "size"])
+    sizes = np.asarray(found.index)
+    ax.fill_between(sizes, found["min"], found["max"], color=look["color"], alpha=0.18, linewidth=0)
+    most = int(np.max(found["size"]))
+    name = f"shuffle (mean, range of {most})" if most > 1 else "shuffle"
+    ax.plot(sizes, found["mean"], label=name, **look)
+
+
+@mpl.rc_context(RC)
 def draw_swaps(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The normalised score with each unit and the next exchanged, against the first of the two.
 
     Needs ``kind``, ``units``, ``score``, ``score_low`` and ``score_high``. Units that may not move leave
     gaps. Conclude from a point far below 1 that these two must run in this order.
     """
-    if ax is None:
-        ax = new_figure()[1][0]
+    ax = ax or one_axes()
     rows = frame.loc[frame["kind"] == "swap"]
     first = np.array([int(str(units).split()[0]) for units in rows["units"]])
-    with mpl.rc_context(RC):
-        _levels(ax, rows)
-        # A line over a gap would say that there is something to swap.
-        for run in np.split(np.arange(len(first)), np.flatnonzero(np.diff(first) > 1) + 1):
-            _with_bars(ax, first[run], rows.iloc[run], color=INTACT, marker="o", markersize=2.8,
-                       linestyle="-", linewidth=0.7)  # fmt: skip
-        ax.set_xlabel("First unit of the swapped pair")
-        ax.set_ylabel("Normalised score")
-        whole_numbers(ax.xaxis)
-        legend_above(ax)
+    _levels(ax, rows)
+    # A line over a gap would say that there is something to swap.
+    for run in np.split(np.arange(len(first)), np.flatnonzero(np.diff(first) > 1) + 1):
+        _with_bars(ax, first[run], rows.iloc[run], color=INTACT, marker="o", markersize=2.8,
+                   linestyle="-", linewidth=0.7)  # fmt: skip
+    ax.set_xlabel("First unit of the swapped pair")
+    ax.set_ylabel("Normalised score")
+    whole_numbers(ax.xaxis)
+    legend_above(ax)
     return ax
 
 
@@ -121,36 +138,61 @@ def _levels(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_ylim(max(low, lowest - _ROOM) - 0.04, min(high, highest + _ROOM) + 0.04)
 
 
-def rearrange(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
-    """The figure of ``rearrange.csv``: kinds by size beside the swaps by place, where both are there."""
+def rearrange(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = None) -> Figure:
+    """The figure of ``rearrange.csv``, its panels on one scale.
+
+    Parameters
+    ----------
+    panel : where both are there, ``a``, the kinds by size; ``b``, the swaps by place.
+    """
     kinds = set(frame["kind"])
-    panels = [
-        panel
-        for panel, there in ((draw, kinds & set(_LOOKS)), (draw_swaps, "swap" in kinds))
-        if there
-    ]
-    figure, axes = new_figure(width, 2.5 if width < 0.7 * FULL else 2.7, panels=len(panels))
-    for panel, ax in zip(panels, axes, strict=True):
-        panel(frame, ax)
-    _share(figure, axes, columns=4 if width > 0.7 * FULL else 2)
+    drawn: list[Draw] = []
+    if kinds & set(_LOOKS):
+        drawn.append(lambda ax: draw(frame, ax))
+    if "swap" in kinds:
+        drawn.append(lambda ax: draw_swaps(frame, ax))
+    height = 2.5 if narrow(width) else 2.7
+    figure, axes = panelled(drawn, "rearrange", width=width, panel=panel, height=height)
+    ends = np.array([ax.get_ylim() for ax in axes])
+    for ax in axes:
+        ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
+    order = ["intact", "chance", *_LOOKS]
+    shared_legend(
+        figure,
+        axes,
+        lambda name: order.index(name.split()[0]),
+        columns=2 if narrow(width) else 4,
+    )
     return figure
 
 
-def _share(figure: Figure, axes: list[Axes], columns: int) -> None:
-    """One scale and one legend for the panels there are."""
-    ends = np.array([ax.get_ylim() for ax in axes])
-    entries = dict(zip(*axes[0].get_legend_handles_labels()[::-1], strict=True))
-    order = ["intact", "chance", *_LOOKS]
-    names = sorted(entries, key=lambda name: order.index(name.split()[0]))
-    with mpl.rc_context(RC):
-        for letter, ax in zip("ab", axes, strict=False):
-            legend = ax.get_legend()
-            if legend is not None:
-                legend.remove()
-            ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
-            if len(axes) > 1:
-                panel_letter(ax, letter)
-        figure.legend(
-            [entries[name] for name in names], names, loc="outside upper left", ncols=columns,
-            handlelength=2.6, columnspacing=1.0, handletextpad=0.4,
-        )  # fmt: skip
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """Intact error, chance, the score of each kind with half of the units touched, and the worst swap."""
+    error, chance = (float(frame[name].iloc[0]) for name in ("intact_error", "chance"))
+    rows: Headlines = [] if np.isnan(error) else [("intact error", percent(error))]
+    rows.append(("answers that are right by chance", percent(chance)))
+    rows += _at_half(frame.loc[~frame["kind"].isin(["intact", "swap"]) & (frame["touched"] > 0)])
+    swaps = frame.loc[frame["kind"] == "swap"]
+    if len(swaps):
+        worst = swaps.iloc[int(np.argmin(column(swaps, "score")))]
+        rows.append((f"worst swap: units {worst['units']}", f"{worst['score']:.3f}"))
+    return rows
+
+
+def _at_half(frame: pd.DataFrame) -> Headlines:
+    """The score of each kind at the size nearest to half of the largest, the best first."""
+    sizes = np.unique(frame["touched"].to_numpy(int))
+    if not len(sizes):
+        return []
+    half = int(sizes[np.abs(sizes - sizes[-1] / 2).argmin()])
+    groups = frame.loc[frame["touched"] == half].groupby("kind", sort=False)
+    rows: Headlines = []
+    for name, part in sorted(groups, key=lambda group: -group[1]["score"].mean()):
+        score = column(part, "score")
+        if len(part) > 1:
+            spread = f"{len(part)} orders: {score.min():.3f} to {score.max():.3f}"
+        else:
+            row = part.iloc[0]
+            spread = f"95 %: {row['score_low']:.3f} to {row['score_high']:.3f}"
+        rows.append((f"score, {name}, {half} units touched", f"{score.mean():.3f}  ({spread})"))
+    return rows

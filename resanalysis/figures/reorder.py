@@ -19,6 +19,7 @@ from resanalysis.figures.style import (
     metric_label,
     new_figure,
 )
+from resanalysis.figures.words import Headlines, column, percent
 from resanalysis.statistics.intervals import smooth_trend
 
 BIN = 0.05
@@ -74,3 +75,33 @@ def reorder(frame: pd.DataFrame, *, metric: str | None = None, width: float = FU
     figure, (ax,) = new_figure(width, 2.4)
     draw(frame, ax, metric=metric)
     return figure
+
+
+TITLE = "Units in another order"
+HOW_TO_READ = (
+    "Error against Kendall's tau between the new order and the trained one, over all units, also those "
+    "that cannot move. Conclude from a smooth rise that units are not tied to their place. A dot is an "
+    "order, boxes hold the quartiles of a bin of tau, the band is the 95 % interval of the trend over "
+    "orders."
+)
+
+
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """The intact error, the range of the orders, and the rank correlation of error and tau."""
+    from scipy.stats import spearmanr
+
+    swaps = column(frame, "swaps")
+    tau, error = column(frame, "kendall_tau"), column(frame, "error")
+    rows: Headlines = []
+    if np.any(swaps == 0):
+        rows.append(("intact error", percent(error[swaps == 0][0])))
+    tau, error = tau[swaps > 0], error[swaps > 0]
+    if not len(tau):
+        return rows
+    rows.append(("orders", str(len(tau))))
+    rows.append(("Kendall tau", f"{tau.min():.3f} to {tau.max():.3f}"))
+    rows.append(("error", f"{percent(error.min())} to {percent(error.max())}"))
+    if len(np.unique(tau)) > 1 and len(np.unique(error)) > 1:
+        correlation = float(np.asarray(spearmanr(tau, error))[0])
+        rows.append(("rank correlation of error and tau (Spearman)", f"{correlation:+.3f}"))
+    return rows

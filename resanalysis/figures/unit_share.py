@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, TwoSlopeNorm
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from resanalysis.figures.style import BLUE, FULL, ORANGE, RC, new_figure, whole_numbers
+from resanalysis.figures.heat_map import heat_map
+from resanalysis.figures.style import (
+    BLUE,
+    FULL,
+    INTACT,
+    ORANGE,
+    RC,
+    one_axes,
+    panelled,
+    whole_numbers,
+)
+from resanalysis.figures.words import Headlines, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLE = "Which units carry the gradient"
+HOW_TO_READ = (
+    "Share of the gradient on the paths of each length that pass each unit's branch, and each unit's "
+    "total over all lengths. Conclude from a row darker than its neighbours that more of the gradient "
+    "passes that unit; a path passes several, so totals add up to more than 1. Bars are 95 % bootstrap "
+    "intervals over images."
+)
+# Cells below this part of the largest are not worth their room.
+_SEEN = 1e-3
+_ENDS = ("total_low", "total_high")
 
 
-def _by_unit_and_length(frame: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    units, row = np.unique(np.asarray(frame["unit"], dtype=np.int64), return_inverse=True)
-    length = np.asarray(frame["length"], dtype=np.int64)
-    shares = np.zeros((len(units), int(length.max()) + 1))
-    shares[row, length] = np.asarray(frame["share"], dtype=np.float64)
-    return units, shares
-
-
-def _of_units(frame: pd.DataFrame, column: str) -> NDArray[np.int64]:
-    first = np.unique(np.asarray(frame["unit"], dtype=np.int64), return_index=True)[1]
-    return np.asarray(frame[column], dtype=np.int64)[first]
-
-
+@mpl.rc_context(RC)
 def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Share of the gradient by unit (upwards) and path length; lines part the stages.
 
@@ -33,64 +45,75 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     unit whose branch more of the gradient passes; where it is dark says whether on short or long paths.
     Lengths beyond the last cell above 1 ‰ of the largest are left out.
     """
-    if ax is None:
-        ax = new_figure(height=2.8)[1][0]
-    units, shares = _by_unit_and_length(frame)
-    seen = np.flatnonzero((np.abs(shares) > 1e-3 * np.abs(shares).max()).any(axis=0))
-    last = int(seen.max()) if len(seen) else shares.shape[1] - 1
-    shares = shares[:, : last + 1]
-    high, low = float(shares.max()), float(shares.min())
-    negative = low < -0.02 * high
-    norm = TwoSlopeNorm(0, low, high) if negative else Normalize(0, high if high > 0 else 1)
-    with mpl.rc_context(RC):
-        edges = np.arange(last + 2) - 0.5
-        rows = np.append(units - 0.5, units[-1] + 0.5)
-        image = ax.pcolormesh(
-            edges, rows, shares, norm=norm, cmap="PuOr" if negative else "viridis", rasterized=True
-        )
-        stage = _of_units(frame, "stage")
-        for row in np.flatnonzero(np.diff(stage)):
-            ax.axhline(units[row] + 0.5, color="white", linewidth=0.8)
-        ax.set_xlabel("Path length (units entered)")
-        ax.set_ylabel("Unit (index from the input)")
-        whole_numbers(ax.xaxis)
-        whole_numbers(ax.yaxis)
-        figure = ax.get_figure(root=True)
-        if figure is not None:
-            bar = figure.colorbar(image, ax=ax, pad=0.02)
-            bar.set_label("Share of the gradient", fontsize=8)
-            bar.ax.tick_params(labelsize=7)
+    ax = ax or one_axes(height=2.8)
+    shares = frame.pivot_table(index="unit", columns="length", values="share")
+    large = (shares.abs() > _SEEN * shares.abs().to_numpy().max()).any(axis=0).to_numpy()
+    last = int(np.flatnonzero(large).max(initial=0))
+    heat_map(shares.iloc[:, : last + 1], ax, label="Share of the gradient")
+    for row in np.flatnonzero(np.diff(_of_units(frame, "stage"))) + 1:
+        ax.axhline(float(row), color=INTACT, linewidth=0.6)
+    ax.set_xlabel("Path length (units entered)")
+    ax.set_ylabel("Unit (index from the input)")
     return ax
 
 
+def _totals(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The units, and of each the sum of its shares over all lengths."""
+    table = frame.pivot_table(index="unit", values="share", aggfunc="sum")
+    return np.asarray(table.index, dtype=int), table["share"].to_numpy(float)
+
+
+def _of_units(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """A column that is the same in all rows of a unit, once for every unit."""
+    return frame.drop_duplicates("unit").sort_values("unit")[name].to_numpy()
+
+
+@mpl.rc_context(RC)
 def draw_units(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Part of the gradient that passes each unit's branch, all lengths together; transitions marked.
 
-    Needs ``unit``, ``transition`` and ``share``.
+    Needs ``unit``, ``transition`` and ``share``; draws intervals from ``total_low`` and ``total_high``
+    where they are there, since those of the single lengths do not add up to one of their sum.
     """
-    if ax is None:
-        ax = new_figure()[1][0]
-    units, shares = _by_unit_and_length(frame)
-    total = shares.sum(axis=1)
+    ax = ax or one_axes()
+    units, values = _totals(frame)
     transition = _of_units(frame, "transition").astype(bool)
-    with mpl.rc_context(RC):
-        for chosen, colour, label in (
-            (~transition, BLUE, None),
-            (transition, ORANGE, "transition"),
-        ):
-            ax.barh(units[chosen], total[chosen], height=0.8, color=colour, lw=0, label=label)
-        ax.set_ylim(units.min() - 0.5, units.max() + 0.5)
-        ax.set_xlabel("Share of the gradient\nthrough the unit's branch")
-        ax.set_ylabel("Unit (index from the input)")
-        whole_numbers(ax.yaxis)
-        if transition.any():
-            ax.legend(loc="best", handlelength=1.0)
+    for chosen, colour, label in ((~transition, BLUE, None), (transition, ORANGE, "transition")):
+        ax.barh(units[chosen], values[chosen], height=0.8, color=colour, lw=0, label=label)
+    if set(_ENDS) <= set(frame):
+        low, high = (_of_units(frame, end) for end in _ENDS)
+        ax.hlines(units, low, high, color=INTACT, linewidth=0.8)
+    ax.set_ylim(units.min() - 0.5, units.max() + 0.5)
+    ax.set_xlabel("Share of the gradient\nthrough the unit's branch")
+    ax.set_ylabel("Unit (index from the input)")
+    whole_numbers(ax.yaxis)
+    if transition.any():
+        ax.legend(loc="best", handlelength=1.0)
     return ax
 
 
-def unit_share(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
-    """The figure of ``unit_share.csv``: the heat map, and beside it each unit's total."""
-    figure, (left, right) = new_figure(width, 2.7, panels=2)
-    draw(frame, left)
-    draw_units(frame, right)
-    return figure
+def unit_share(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = None) -> Figure:
+    """The figure of ``unit_share.csv``.
+
+    Parameters
+    ----------
+    panel : ``a``, the heat map; ``b``, each unit's total with its interval.
+    """
+    drawn = [lambda ax: draw(frame, ax), lambda ax: draw_units(frame, ax)]
+    return panelled(drawn, "unit_share", width=width, panel=panel, height=2.7)[0]
+
+
+def headlines(frame: pd.DataFrame) -> Headlines:
+    """The three units through which most of the gradient goes."""
+    units, total = _totals(frame)
+    names = dict(zip(units, _of_units(frame, "name"), strict=True))
+    ends = [dict(zip(units, _of_units(frame, end), strict=True)) for end in _ENDS if end in frame]
+    rows: Headlines = []
+    for place in np.argsort(-total, kind="stable")[:3]:
+        unit = int(units[place])
+        interval = " to ".join(f"{100 * end[unit]:.2f}" for end in ends)
+        spread = f"  (95 %: {interval})" if interval else ""
+        rows.append(
+            (f"gradient through unit {unit} ({names[unit]})", percent(total[place]) + spread)
+        )
+    return rows

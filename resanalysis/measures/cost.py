@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from resanalysis.network import Inputs, ResidualNetwork, Side
+from resanalysis.network import Inputs, Piece, ResidualNetwork, ResidualUnit, Side
 from resanalysis.progress import progress_bar
-from resanalysis.routes.evaluator import BlockStore
+from resanalysis.routes.batches import Block, BlockStore, kept
 from resanalysis.routes.shortening import shortened
 from resanalysis.statistics.intervals import Interval, bootstrap_quantile
 
 FEWEST_PAIRS, MOST_PAIRS = 5, 40
 Counts = NDArray[np.int64]
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,34 +48,95 @@ class Costs:
 
 
 def unit_costs(network: ResidualNetwork, inputs: Inputs) -> Costs:
-    """Count parameters and floating-point operations, as ``inspect`` does: a multiply-add is two."""
+    """Count parameters and floating-point operations of one example: a multiply-add is two."""
     parameters = np.zeros((2, len(network)), dtype=np.int64)
     flops = np.zeros((2, len(network)), dtype=np.int64)
-    elsewhere = 0
     with torch.no_grad():
-        (h, side), count = _counted(lambda: network.enter(inputs))
-        elsewhere, rows = count, len(h)
-        taken: Side = ()
-        for unit in network.units:
-            taken = network.tapped(unit.index, h, taken)
-            h, count = _counted(lambda h=h, i=unit.index: network.cross(i, h, side))
-            elsewhere += count
-            stays: Sequence[nn.Module] = (unit.skip, unit.join)
+
+        def step(unit: ResidualUnit, h: Tensor, side: Side) -> Tensor:
+            after, flops[0, unit.index] = _counted(lambda: unit(h, side))
             if unit.deletable:
-                _, count = _counted(lambda h=h, u=unit: u.without_branch(h, side))
-                flops[1, unit.index] = count
-            h, flops[0, unit.index] = _counted(lambda h=h, u=unit: u(h, side))
-            if unit.skip_kind in ("gate", "none"):
-                stays = (unit.join,) if unit.skip_kind == "gate" else ()
-            parameters[:, unit.index] = unit.parameters, _parameters(stays)
-        elsewhere += _counted(lambda: network.leave(h, (*side, *taken)))[1]
-    return Costs(parameters, flops // rows, elsewhere // rows)
+                flops[1, unit.index] = _counted(lambda: unit.without_branch(h, side))[1]
+            return after
+
+        def whole() -> int:
+            h, side = network.walk(*network.enter(inputs), step)
+            network.leave(h, side)
+            return len(h)
+
+        rows, elsewhere = _counted(whole)
+    for unit in network.units:
+        parameters[:, unit.index] = unit.parameters, _parameters(_left_of(unit))
+    # Counters nest, and the inner ones count for the outer one as well.
+    return Costs(parameters, flops // rows, (elsewhere - int(flops.sum())) // rows)
 
 
-def _counted(run: Callable[[], _Result]) -> tuple[_Result, int]:
+@torch.no_grad()
+def part_operations(
+    network: ResidualNetwork, example: Inputs | None = None
+) -> dict[str, int | None]:
+    """Floating-point operations of each part for one example, by the part's name: a multiply-add is two.
+
+    Parameters
+    ----------
+    example : left out, each part runs on a stream of zeros, whose shape every unit knows. ``None`` stands for
+        parts that need more: the stem, and those that read side inputs.
+    """
+    if example is None:
+        return _operations_on_zeros(network)
+    (h, side), operations = _counted(lambda: network.enter(example))
+    found: dict[str, int] = {"stem": operations}
+    examples = len(h)
+    for unit, _, bridge in network.chain():
+        (h, side), operations = _counted(
+            lambda h=h, side=side, at=unit.index: network.reach(at, h, side)
+        )
+        if bridge is not None:
+            found[f"bridge{unit.index}"] = operations
+        h, found[f"unit{unit.index}"] = _counted(lambda h=h, s=side, unit=unit: unit(h, s))
+    found["head"] = _counted(lambda: network.leave(h, side))[1]
+    return {part: round(operations / examples) for part, operations in found.items()}
+
+
+def _operations_on_zeros(network: ResidualNetwork) -> dict[str, int | None]:
+    found: dict[str, int | None] = {"stem": None}
+    shape: tuple[int, ...] | None = None  # before the first unit a bridge may have changed it
+    for unit, _, bridge in network.chain():
+        if bridge is not None:
+            found[f"bridge{unit.index}"] = _of_zeros(network, [bridge], bridge, shape)
+        pieces = unit.modules().values()
+        found[f"unit{unit.index}"] = _of_zeros(network, pieces, unit, unit.in_shape)
+        shape = unit.out_shape
+    head = network.head
+    found["head"] = None if network.taps else _of_zeros(network, [head], head, shape)
+    return found
+
+
+def _of_zeros(
+    network: ResidualNetwork,
+    pieces: Iterable[nn.Module],
+    run: Callable[[Tensor], Any],
+    shape: tuple[int, ...] | None,
+) -> int | None:
+    if shape is None or any(isinstance(piece, Piece) and piece.reads for piece in pieces):
+        return None
+    examples = network.batch_size or 1
+    stream = torch.zeros(examples, *shape, dtype=network.float_type, device=network.device)
+    return round(_counted(lambda: run(stream))[1] / examples)
+
+
+def _counted(run: Callable[[], Any]) -> tuple[Any, int]:
+    """What a part returns, and the operations of its matrix products and convolutions."""
     with FlopCounterMode(display=False) as counter:
         result = run()
     return result, int(counter.get_total_flops())
+
+
+def _left_of(unit: ResidualUnit) -> Sequence[nn.Module]:
+    """The parts that stay of a unit without its branch."""
+    if unit.skip_kind == "none":
+        return ()
+    return (unit.join,) if unit.skip_kind == "gate" else (unit.skip, unit.join)
 
 
 def _parameters(parts: Iterable[nn.Module]) -> int:
@@ -106,18 +167,24 @@ def speed_ups(
     """
     result: list[Interval] = []
     intact = shortened(network, ())
+    share = seconds / max(1, len(removals))
     with progress_bar("timing", len(removals), show=show_progress) as advance:
         for gone in removals:
             key = f"time-{'.'.join(str(unit) for unit in gone)}"
-            block = None if store is None else store.get(key)
-            if block is None:
-                short = shortened(network, gone)
-                block = {"ratios": _ratios(intact, short, inputs, seconds / len(removals))}
-                if store is not None:
-                    store.put(key, block)
+            block = kept(store, key, partial(_timed, network, gone, intact, inputs, share))
             result.append(bootstrap_quantile(block["ratios"], 0.5, seed=seed))
             advance(1)
     return result
+
+
+def _timed(
+    network: ResidualNetwork,
+    gone: tuple[int, ...],
+    intact: nn.Module,
+    inputs: Inputs,
+    seconds: float,
+) -> Block:
+    return {"ratios": _ratios(intact, shortened(network, gone), inputs, seconds)}
 
 
 def _ratios(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ class Passage:
     entered, left : the stream before it (after the bridge, if there is one) and after its join.
     skip : ``None`` for a layer of a plain network.
     branch : what the unit adds.
+    side : what it could read beside the stream.
     """
 
     unit: ResidualUnit
@@ -29,17 +30,25 @@ class Passage:
     skip: Tensor | None
     branch: Tensor
     left: Tensor
+    side: Side
 
 
-def passages(network: ResidualNetwork, h: Tensor, side: Side = ()) -> Iterator[Passage]:
-    """Send the stream through the chain, unit by unit."""
-    for unit in network.units:
-        entered = network.cross(unit.index, h, side)
-        branch = run_piece(unit.branch, entered, side)
-        skip = None if unit.skip_kind == "none" else run_piece(unit.skip, entered, side)
-        total = branch if skip is None else skip + branch
-        h = run_piece(unit.join, total, side)
-        yield Passage(unit, entered, skip, branch, h)
+def passages(
+    network: ResidualNetwork, h: Tensor, side: Side, see: Callable[[Passage], None]
+) -> tuple[Tensor, Side]:
+    """Send the stream through the chain and show what passes each unit; what the head takes is returned.
+
+    A passage lives no longer than ``see`` keeps it.
+    """
+
+    def step(unit: ResidualUnit, entered: Tensor, beside: Side) -> Tensor:
+        branch = run_piece(unit.branch, entered, beside)
+        skip = None if unit.skip_kind == "none" else run_piece(unit.skip, entered, beside)
+        left = run_piece(unit.join, branch if skip is None else skip + branch, beside)
+        see(Passage(unit, entered, skip, branch, left, beside))
+        return left
+
+    return network.walk(h, side, step)
 
 
 def vectors(h: Tensor) -> Tensor:
@@ -130,19 +139,27 @@ def _ending_of_graph(body: fx.GraphModule) -> tuple[str, float] | None:
     while isinstance(node, fx.Node) and node.op == "call_function":
         name = _operation(node)
         if "batch_norm" in name:
-            weight = node.args[1]
-            if not isinstance(weight, fx.Node) or weight.op != "get_attr":
-                return None
-            return "batch_norm", _mean_size(_attribute(body, str(weight.target)))
+            return _norm_scale(body, node.args[1])
         if name == "mul":
-            for factor, other in (node.args[:2], node.args[1::-1]):
-                size = _factor(body, factor)
-                if size is not None and isinstance(other, fx.Node):
-                    return "factor", size
-            return None
+            return _constant_factor(body, *node.args[:2])
         if name not in _PASSED:
             return None
         node = node.args[0]
+    return None
+
+
+def _norm_scale(body: fx.GraphModule, weight: Any) -> tuple[str, float] | None:
+    if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+        return None
+    return "batch_norm", _mean_size(_attribute(body, str(weight.target)))
+
+
+def _constant_factor(body: fx.GraphModule, first: Any, second: Any) -> tuple[str, float] | None:
+    """Of a product with values, whichever of the two is the factor."""
+    for factor, other in ((first, second), (second, first)):
+        size = _factor(body, factor)
+        if size is not None and isinstance(other, fx.Node):
+            return "factor", size
     return None
 
 

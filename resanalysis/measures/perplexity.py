@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from resanalysis.errors import ResanalysisError
-from resanalysis.routes.evaluator import EvaluationData
+from resanalysis.routes.batches import Batch, Batches, Block, EvaluationData, joined
 from resanalysis.statistics.intervals import Interval, bootstrap_mean
 
 
@@ -19,12 +20,13 @@ def predicted_tokens(data: EvaluationData) -> NDArray[np.int64] | None:
     labels = data.batch(0, 1)[1]
     if labels is None or labels.ndim != 2:
         return None
-    counts: list[NDArray[np.int64]] = []
-    for start in range(0, len(data), 1024):
-        labels = data.batch(start, min(start + 1024, len(data)))[1]
-        assert labels is not None
-        counts.append((labels[:, 1:] != -100).sum(1).numpy())
-    return np.concatenate(counts)
+
+    def predicted(batch: Batch) -> Block:
+        assert batch.labels is not None
+        return {"tokens": (batch.labels[:, 1:] != -100).sum(1).numpy()}
+
+    counted = Batches(data, 1024, torch.device("cpu")).each("tokens", predicted)
+    return joined(counted)["tokens"]
 
 
 def perplexity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
-from resanalysis.routes.evaluator import EvaluationData, intact_outputs
+from resanalysis.routes.batches import Batch, Batches, Block, EvaluationData
+from resanalysis.routes.evaluator import intact_logits, placed_network
 from resanalysis.routes.scores import aligned_targets, by_position
 
 Floats = NDArray[np.float64]
+Answers = NDArray[np.int64]
 Measure = Literal["accuracy", "agreement"]
 
 _RESAMPLES = 2000
@@ -98,46 +101,65 @@ def yardstick(
     ResanalysisError : if accuracy is asked for and there are no labels, or if the intact network is no better
         than a constant answer: then there is nothing to measure by.
     """
-    given: list[NDArray[np.int64]] = []
-    right: list[NDArray[np.int64]] = []
-    for logits, labels in intact_outputs(network, data, batch_size=batch_size, device=device):
-        if measure is None:
-            measure = "agreement" if labels is None else "accuracy"
-        if measure == "accuracy" and labels is None:
-            raise ResanalysisError(
-                "there are no labels to measure accuracy by; measure agreement instead"
-            )
-        answers, targets, kept = _aligned(logits, labels)
-        wanted = answers if measure == "agreement" or targets is None else targets
-        for known, output in ((right, wanted), (given, answers)):
-            known.extend(row[keep].cpu().numpy() for row, keep in zip(output, kept, strict=True))
-    if measure is None:
+    if len(data) == 0:
         raise ResanalysisError("nothing to measure: there are no examples")
+    labelled = data.batch(0, 1)[1] is not None
+    chosen: Measure = measure or ("accuracy" if labelled else "agreement")
+    if chosen == "accuracy" and not labelled:
+        raise ResanalysisError(
+            "there are no labels to measure accuracy by; measure agreement instead"
+        )
+    given, right = _answers(placed_network(network, device), data, chosen, batch_size)
     # Each example counts alike, however many tokens it has: as the mean error does.
     weight = np.concatenate([np.full(len(row), 1 / max(len(row), 1)) for row in right])
     values, place = np.unique(np.concatenate(right), return_inverse=True)
     answer = int(values[np.bincount(place, weights=weight).argmax()])
     found = Yardstick(
-        measure=measure,
+        measure=chosen,
         intact=np.array([np.mean(a == b) for a, b in zip(given, right, strict=True)]),
         constant=np.array([np.mean(row == answer) for row in right]),
         answer=answer,
     )
     if not found.intact.mean() > found.chance:
-        advice = "give it more varied examples"
-        if measure == "accuracy":
-            advice = "measure the agreement with the intact network instead (--measure agreement)"
-        raise ResanalysisError(
-            f"the {measure} of {network.name} is {found.intact.mean():.4f}, and always answering "
-            f"{answer} would reach {found.chance:.4f}: there is nothing above chance to lose; {advice}"
-        )
+        raise ResanalysisError(_nothing_to_lose(network.name, found))
     return found
 
 
-def _aligned(
-    logits: torch.Tensor, labels: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-    """Answers, what they should be, and which of them count: (N, positions) each."""
-    values = by_position(logits)
-    answers = torch.where(values.sum(-1).isfinite(), values.argmax(-1), -1)
-    return answers, *aligned_targets(logits, labels)
+def _nothing_to_lose(name: str, found: Yardstick) -> str:
+    advice = "give it more varied examples"
+    if found.measure == "accuracy":
+        advice = "measure the agreement with the intact network instead (--measure agreement)"
+    return (
+        f"the {found.measure} of {name} is {found.intact.mean():.4f}, and always answering "
+        f"{found.answer} would reach {found.chance:.4f}: there is nothing above chance to lose; {advice}"
+    )
+
+
+def _answers(
+    network: ResidualNetwork, data: EvaluationData, measure: Measure, batch_size: int | None
+) -> tuple[list[Answers], list[Answers]]:
+    """Of each example, the intact network's answers and the right ones; texts have many."""
+
+    def answers(batch: Batch) -> Block:
+        logits = intact_logits(network, batch)
+        values = by_position(logits)
+        given = torch.where(values.sum(-1).isfinite(), values.argmax(-1), -1)
+        targets, counted = aligned_targets(logits, batch.labels)
+        right = given if measure == "agreement" or targets is None else targets
+        found = {"given": given, "right": right, "counted": counted}
+        # Examples last, as in every block.
+        return {name: batch.own(value.mT).cpu().numpy() for name, value in found.items()}
+
+    with torch.inference_mode():
+        batches = Batches.of(network, data, batch_size=batch_size)
+        blocks = batches.each("yardstick", answers)
+    return _by_example(blocks, "given"), _by_example(blocks, "right")
+
+
+def _by_example(blocks: Sequence[Block], name: str) -> list[Answers]:
+    """The answers that count, of each example."""
+    return [
+        answers[counted]
+        for block in blocks
+        for answers, counted in zip(block[name].T, block["counted"].T, strict=True)
+    ]

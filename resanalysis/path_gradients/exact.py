@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from resanalysis.path_gradients.tape import Tape
+from resanalysis.path_gradients.tape import Link, Tape
 
 
 class LengthGradients(NamedTuple):
@@ -49,22 +49,20 @@ def length_sums(
     Source: Veit et al. 2016, §5.2, summed instead of sampled; derived in docs/gradients.md.
     """
     last = tape.residual if max_length is None else min(max_length, tape.residual)
-    sums = [tape.cotangent]
-    residual = tape.residual
-    for link in reversed(tape.links):
-        sums = link.join.pull(sums)
-        if link.skip is None:
-            sums = link.branch.pull(sums)
-        else:
-            residual -= 1
-            taken = link.branch.pull(sums[:last])
-            if signs is not None:
-                sign = signs[residual].view(-1, *(1,) * (taken[0].ndim - 1)) if taken else signs
-                taken = [sign * gradient for gradient in taken]
-            sums = merged(link.skip.pull(sums), taken)
-        if link.bridge is not None:
-            sums = link.bridge.pull(sums)
-    return sums if tape.stem is None else tape.stem.pull(sums)
+
+    def split(link: Link, sums: list[Tensor]) -> list[Tensor]:
+        assert link.skip is not None
+        taken = link.branch.pull(sums[:last])
+        if signs is not None:
+            taken = [_signed(signs[link.number], gradient) for gradient in taken]
+        return merged(link.skip.pull(sums), taken)
+
+    return tape.at_start(tape.swept(split))
+
+
+def _signed(signs: Tensor, gradient: Tensor) -> Tensor:
+    """Each example's own sign (N,) on its gradient (N, …)."""
+    return signs.view(-1, *(1,) * (gradient.ndim - 1)) * gradient
 
 
 def merged(through: Sequence[Tensor], taken: Sequence[Tensor]) -> list[Tensor]:
@@ -75,14 +73,12 @@ def merged(through: Sequence[Tensor], taken: Sequence[Tensor]) -> list[Tensor]:
 
 def full_gradient(tape: Tape) -> Tensor:
     """The ordinary gradient, all paths together, in units of ``tape.scale``."""
-    gradients = [tape.cotangent]
-    for link in reversed(tape.links):
-        gradients = link.join.pull(gradients)
-        taken = link.branch.pull(gradients)
-        if link.skip is not None:
-            taken = [link.skip.pull(gradients)[0] + taken[0]]
-        gradients = taken if link.bridge is None else link.bridge.pull(taken)
-    return (gradients if tape.stem is None else tape.stem.pull(gradients))[0]
+
+    def both(link: Link, gradients: list[Tensor]) -> list[Tensor]:
+        assert link.skip is not None
+        return [link.skip.pull(gradients)[0] + link.branch.pull(gradients)[0]]
+
+    return tape.at_start(tape.swept(both))[0]
 
 
 def length_gradients(tape: Tape, *, max_length: int | None = None) -> LengthGradients:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
-from resanalysis.path_gradients.tape import Tape
+from resanalysis.path_gradients.tape import Link, Tape
 
 Masks = NDArray[np.bool_]
 
@@ -68,23 +68,32 @@ def path_norms(tape: Tape, masks: Masks, *, at_once: int = 64) -> Tensor:
 
 
 def _sweep(tape: Tape, masks: Masks) -> Tensor:
-    gradients = [tape.cotangent]
-    place = np.zeros(len(masks), dtype=np.int64)  # which gradient each path has so far
-    residual = tape.residual
-    for link in reversed(tape.links):
-        gradients = link.join.pull(gradients)
-        if link.skip is None:
-            gradients = link.branch.pull(gradients)
-        else:
-            residual -= 1
-            splits, place = np.unique(2 * place + masks[:, residual], return_inverse=True)
-            entered = [int(split) // 2 for split in splits if split % 2]
-            passed = [int(split) // 2 for split in splits if not split % 2]
-            taken = iter(link.branch.pull([gradients[index] for index in entered]))
-            skipped = iter(link.skip.pull([gradients[index] for index in passed]))
-            gradients = [next(taken if split % 2 else skipped) for split in splits]
-        if link.bridge is not None:
-            gradients = link.bridge.pull(gradients)
-    if tape.stem is not None:
-        gradients = tape.stem.pull(gradients)
+    """Norms (M, N) along paths that go back together until they part."""
+    forks, place = _forks(masks)
+
+    def split(link: Link, gradients: list[Tensor]) -> list[Tensor]:
+        assert link.skip is not None
+        parents, taken = forks[link.number]
+        branches = iter(link.branch.pull([gradients[i] for i in parents[taken]]))
+        skips = iter(link.skip.pull([gradients[i] for i in parents[~taken]]))
+        return [next(branches if on_path else skips) for on_path in taken]
+
+    gradients = tape.at_start(tape.swept(split))
     return tape.norms(gradients)[torch.from_numpy(place).to(tape.scale.device)]
+
+
+def _forks(masks: Masks) -> tuple[list[tuple[NDArray[np.int64], Masks]], NDArray[np.int64]]:
+    """How cotangents multiply on the way back, where paths (M, n) part.
+
+    Returns
+    -------
+    list : for each unit, of every cotangent before it: which of those behind it it comes from, and whether
+        through the branch.
+    array (M,) : the cotangent that each path has in the end.
+    """
+    place = np.zeros(len(masks), dtype=np.int64)
+    forks: list[tuple[NDArray[np.int64], Masks]] = []
+    for column in masks.T[::-1]:
+        kinds, place = np.unique(2 * place + column, return_inverse=True)
+        forks.append((kinds // 2, kinds % 2 == 1))
+    return forks[::-1], place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import Inputs, ResidualNetwork, Side, run_piece
-from resanalysis.routes.loss import example_losses
+from resanalysis.routes.arithmetic import check_not_bf16
+from resanalysis.routes.loss import loss_gradient, rescaled
 
 At = Literal["input", "first-unit"]
 """Where gradients are measured: at the model's input, or at the stream before the first unit."""
@@ -94,13 +96,26 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """A unit on the tape; ``skip`` is ``None`` for a layer of a plain network, which every path passes."""
+    """A unit on the tape.
+
+    Attributes
+    ----------
+    unit : its position in the chain.
+    number : its position among the units with a skip.
+    bridge : what runs before it, if anything does.
+    skip : ``None`` for a layer of a plain network, which every path passes.
+    """
 
     unit: int
+    number: int
     bridge: Recorded | None
     skip: Recorded | None
     branch: Recorded
     join: Recorded
+
+
+Split = Callable[[Link, list[Tensor]], list[Tensor]]
+"""What a backward sweep does at a unit with a skip: from the cotangents of the sum to those of the stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +127,7 @@ class Tape:
     stem : ``None`` where gradients are measured before the first unit.
     links : the chain.
     cotangent : gradient of each example's loss at the stream after the last unit, divided by ``scale``.
-    scale : (N,) powers of two, so that tiny gradients of confident predictions keep their precision.
+    scale : (N,) of float64, powers of two: tiny gradients of confident predictions keep their precision.
     losses : (N,) cross-entropy, nats.
     """
 
@@ -127,10 +142,33 @@ class Tape:
         """Number of units with a skip: n of the 2ⁿ paths."""
         return sum(link.skip is not None for link in self.links)
 
+    def swept(self, split: Split) -> list[Tensor]:
+        """The gradient of the loss brought back to the stream before the first unit.
+
+        Joins, bridges, and layers without a skip are on every path; only at the units with a skip is there
+        something to choose.
+
+        Parameters
+        ----------
+        split : brings cotangents back through skip and branch; it may make more of them, or fewer.
+        """
+        gradients = [self.cotangent]
+        for link in reversed(self.links):
+            gradients = link.join.pull(gradients)
+            pull = link.branch.pull if link.skip is None else partial(split, link)
+            gradients = pull(gradients)
+            if link.bridge is not None:
+                gradients = link.bridge.pull(gradients)
+        return gradients
+
+    def at_start(self, gradients: list[Tensor]) -> list[Tensor]:
+        """From the stream before the first unit to where gradients are measured."""
+        return gradients if self.stem is None else self.stem.pull(gradients)
+
     def norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """Euclidean norm (len(gradients), N) of each example's gradient, in double precision."""
         rows = [torch.linalg.vector_norm(g.flatten(1).double(), dim=1) for g in gradients]
-        return torch.stack(rows) * self.scale.double()
+        return torch.stack(rows) * self.scale
 
 
 def freeze(
@@ -138,7 +176,13 @@ def freeze(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> ResidualNetwork:
-    """A copy in eval mode whose weights need no gradient; the given network stays as it is."""
+    """A copy in eval mode whose weights need no gradient; the given network stays as it is.
+
+    Raises
+    ------
+    ResanalysisError : if the network is to be measured in bf16.
+    """
+    check_not_bf16(network.arithmetic, "gradients and streams are measured")
     copy = network.to(network.device if device is None else device, dtype)
     for part in copy.parts().values():
         part.requires_grad_(False).eval()
@@ -192,22 +236,19 @@ def record(
     with torch.enable_grad():
         stem, h, side = _enter(network, inputs, at, at_once)
         links: list[Link] = []
-        for unit in network.units:
-            bridge = network.bridges[unit.index]
+        number = 0
+        for unit, _, bridge in network.chain():
             crossed = None if bridge is None else _recorded(bridge, h, side, at_once)
-            h = h if crossed is None else crossed.end.detach()
-            start = h.requires_grad_()
+            start = (h if crossed is None else crossed.end.detach()).requires_grad_()
             branch = _recorded(unit.branch, start, side, at_once)
-            skip = None
-            total = branch.end
+            skip, join, total = None, nn.Identity(), branch.end
             if unit.skip_kind != "none":
-                skip = _recorded(unit.skip, start, side, at_once)
+                skip, join = _recorded(unit.skip, start, side, at_once), unit.join
                 total = total + skip.end
-                join = _recorded(unit.join, total.detach(), side, at_once)
-            else:
-                join = _recorded(nn.Identity(), total.detach(), side, at_once)
-            links.append(Link(unit.index, crossed, skip, branch, join))
-            h = join.end.detach()
+            left = _recorded(join, total.detach(), side, at_once)
+            links.append(Link(unit.index, number, crossed, skip, branch, left))
+            number += skip is not None
+            h = left.end.detach()
         cotangent, scale, losses = _loss_gradient(network, h.requires_grad_(), side, labels)
     return Tape(stem, tuple(links), cotangent, scale, losses)
 
@@ -256,10 +297,8 @@ def _enter(
 def _loss_gradient(
     network: ResidualNetwork, h: Tensor, side: Side, labels: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    losses = example_losses(network.leave(h, side), labels)
-    (gradient,) = torch.autograd.grad(losses.sum(), h)
-    size = gradient.flatten(1).abs().amax(1)
-    exponent = torch.where(size > 0, torch.frexp(size).exponent, 0)
-    scale = torch.ldexp(torch.ones_like(size), exponent)
-    shape = (-1, *(1,) * (gradient.ndim - 1))
-    return (gradient / scale.view(shape)).detach(), scale, losses.detach()
+    logits = network.leave(h, side)
+    at_logits, first, losses = loss_gradient(logits, labels)
+    (gradient,) = torch.autograd.grad(logits, h, at_logits)
+    cotangent, second = rescaled(gradient)
+    return cotangent.detach(), first * second, losses

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resanalysis.path_gradients.exact import full_gradient, merged
-from resanalysis.path_gradients.tape import Tape
+from resanalysis.path_gradients.tape import Link, Tape
 
 
 def unit_shares(tape: Tape, *, max_length: int | None = None) -> Tensor:
@@ -34,18 +34,14 @@ def unit_shares(tape: Tape, *, max_length: int | None = None) -> Tensor:
     squared = full.flatten(1).double().square().sum(1)
     tangents = _tangents(tape, full, last)
     shares = torch.zeros(n, last + 1, len(squared), dtype=torch.float64, device=full.device)
-    sums = [tape.cotangent]
-    for link in reversed(tape.links):
-        sums = link.join.pull(sums)
-        if link.skip is None:
-            sums = link.branch.pull(sums)
-        else:
-            n -= 1
-            taken = link.branch.pull(sums[:last])
-            _add_inner_products(shares[n], tangents.pop(), taken)
-            sums = merged(link.skip.pull(sums), taken)
-        if link.bridge is not None:
-            sums = link.bridge.pull(sums)
+
+    def split(link: Link, sums: list[Tensor]) -> list[Tensor]:
+        assert link.skip is not None
+        taken = link.branch.pull(sums[:last])
+        _add_inner_products(shares[link.number], tangents.pop(), taken)
+        return merged(link.skip.pull(sums), taken)
+
+    tape.swept(split)
     return torch.where(squared > 0, shares / squared, torch.nan)
 
 

@@ -6,7 +6,7 @@ Same function, other arithmetic order: a test holds it to the predictions of the
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import Piece, ResidualNetwork, move_constants
+from resanalysis.routes.route import (
+    BranchOnly,
+    Bridge,
+    Full,
+    Parallel,
+    Route,
+    SkipOnly,
+    Step,
+    intact,
+)
 
 _aten = torch.ops.aten
 _BATCH_NORMS = (_aten.batch_norm.default, _aten._native_batch_norm_legit_no_training.default)
@@ -41,7 +51,7 @@ def forward_only(
 ) -> ResidualNetwork:
     """A copy for evaluation without gradients, on ``device`` (the network's own if left out).
 
-    Where the network's ``precision`` is ``bf16``, the parts behind the stem are, once batch norm is folded.
+    Where the network's ``arithmetic`` is ``bf16``, the parts behind the stem are, once batch norm is folded.
 
     Parameters
     ----------
@@ -54,18 +64,49 @@ def forward_only(
     target = torch.device(device) if device is not None else network.device
     if target != network.device:
         network = network.to(target)
-    half = network.precision == "bf16"
+    half = network.arithmetic == "bf16"
     if half and not all(_is_graph(part) for part in network.parts().values()):
         network, half = in_bf16(network), False  # layers hold graphs inside
-    wanted = set(parts) or set(network.parts())
-    made: dict[str, nn.Module] = {}
-    shared: dict[int, nn.Module] = {}
-    for name, part in network.parts().items():
-        if name in wanted and id(part) not in shared:
-            shared[id(part)] = _fast_part(part, half and name != "stem")
-        made[name] = shared.get(id(part), part)
+    made = _fast_parts(network.parts(), set(parts), half)
     two_dimensional = any(_has_convolution(part) for part in network.parts().values())
     return network.with_parts(made, channels_last=two_dimensional)
+
+
+def _fast_parts(
+    there: Mapping[str, nn.Module], wanted: set[str], half: bool
+) -> dict[str, nn.Module]:
+    # By identity: what units share is one module, and is made fast once.
+    fast: dict[int, nn.Module] = {}
+    for name, part in there.items():
+        if name in (wanted or there) and id(part) not in fast:
+            fast[id(part)] = _fast_part(part, half and name != "stem")
+    return {name: fast.get(id(part), part) for name, part in there.items()}
+
+
+def parts_run(network: ResidualNetwork, routes: Sequence[Route]) -> set[str]:
+    """The parts that the routes and the intact network run, so that only these are made fast."""
+    always = {name for name in network.parts() if name.startswith(("stem", "bridge", "head"))}
+    steps = {step for route in (*routes, intact(network)) for step in route.steps}
+    return always.union(*(_parts_of_step(network, step) for step in steps))
+
+
+def _parts_of_step(network: ResidualNetwork, step: Step) -> set[str]:
+    fields: tuple[str, ...]
+    match step:
+        case Bridge():
+            return set()
+        case Parallel(units):
+            fields = ("full", "whole", "branch", "join")
+            return {f"unit{unit}.{name}" for unit in units for name in fields}
+        case Full(unit, 1.0) if network.units[unit].skip_kind != "none":
+            fields = ("full", "whole", "join")
+        case Full(unit):
+            fields = ("skip", "branch", "join")
+        case SkipOnly(unit):
+            fields = ("skip", "join")
+        case BranchOnly(unit):
+            fields = ("branch", "join")
+    return {f"unit{unit}.{name}" for name in fields}
 
 
 def _fast_part(part: nn.Module, half: bool) -> nn.Module:
@@ -141,41 +182,55 @@ def _constant(module: fx.GraphModule, value: Tensor, before: fx.Node) -> fx.Node
 
 
 def _fold_batch_norm(module: fx.GraphModule) -> None:
+    """Batch norms that read a convolution alone become part of its weights and bias."""
     for node in list(module.graph.nodes):
         if node.target not in _BATCH_NORMS:
             continue
         conv = node.args[0]
         if conv.target is not _aten.conv2d.default or len(conv.users) != 1:
             continue
-        if node.target is _aten.batch_norm.default:
-            scale, shift, mean, variance, training, _, epsilon = node.args[1:8]
-            if training:
-                continue
-        else:
-            scale, shift, mean, variance, _, epsilon = node.args[1:7]
-        weight = _tensor(module, conv.args[1])
-        statistics = [_tensor(module, item) for item in (mean, variance)]
-        if weight is None or statistics[0] is None or statistics[1] is None:
+        folded = _folded_weights(module, conv, node)
+        if folded is None:
             continue
-        bias = _tensor(module, conv.args[2]) if len(conv.args) > 2 else None
-        with torch.no_grad():
-            new_weight, new_bias = fuse_conv_bn_weights(
-                nn.Parameter(weight, requires_grad=False),
-                None if bias is None else nn.Parameter(bias, requires_grad=False),
-                statistics[0],
-                statistics[1],
-                epsilon,
-                _tensor(module, scale),
-                _tensor(module, shift),
-            )
-        conv.update_arg(1, _constant(module, new_weight.detach(), conv))
-        new_bias_node = _constant(module, new_bias.detach(), conv)
-        conv.args = (*conv.args[:2], new_bias_node, *conv.args[3:])
-        results = [node]
-        if node.target is not _aten.batch_norm.default:
-            results = [user for user in node.users if user.args[1] == 0]
-        for result in results:
+        weight, bias = (_constant(module, value, conv) for value in folded)
+        conv.args = (conv.args[0], weight, bias, *conv.args[3:])
+        for result in _results(node):
             result.replace_all_uses_with(conv)
+
+
+def _folded_weights(
+    module: fx.GraphModule, conv: fx.Node, norm: fx.Node
+) -> tuple[Tensor, Tensor] | None:
+    """Weight and bias of both together; ``None`` where the norm takes its statistics from the batch."""
+    scale, shift, mean, variance, *rest = norm.args[1:]
+    if norm.target is _aten.batch_norm.default:
+        training, _, epsilon = rest[:3]
+        if training:
+            return None
+    else:
+        _, epsilon = rest[:2]
+    weight, centre, spread = (_tensor(module, item) for item in (conv.args[1], mean, variance))
+    if weight is None or centre is None or spread is None:
+        return None
+    bias = _tensor(module, conv.args[2]) if len(conv.args) > 2 else None
+    with torch.no_grad():
+        new_weight, new_bias = fuse_conv_bn_weights(
+            nn.Parameter(weight, requires_grad=False),
+            None if bias is None else nn.Parameter(bias, requires_grad=False),
+            centre,
+            spread,
+            epsilon,  # type: ignore[arg-type]
+            _tensor(module, scale),
+            _tensor(module, shift),
+        )
+    return new_weight.detach(), new_bias.detach()
+
+
+def _results(norm: fx.Node) -> list[fx.Node]:
+    """Nodes that hold the normalised values: the legit form returns them with its statistics, as a tuple."""
+    if norm.target is _aten.batch_norm.default:
+        return [norm]
+    return [user for user in norm.users if user.args[1] == 0]
 
 
 def _use_channels_last(module: fx.GraphModule) -> None:
@@ -188,70 +243,90 @@ def _use_channels_last(module: fx.GraphModule) -> None:
             node.update_arg(1, _constant(module, weight, node))
 
 
-def _pair(value: Any) -> list[int]:
-    return (
-        [int(value)] * 2
-        if isinstance(value, int)
-        else [int(item) for item in value] * (3 - len(value))
-    )
-
-
 def _fuse_convolutions(module: fx.GraphModule) -> None:
     """Convolutions with packed weights that add the skip and apply the ReLU as they write."""
-    fused = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-    if fused is None:
+    if getattr(torch.ops.mkldnn, "_convolution_pointwise", None) is None:
         return
     module.graph.eliminate_dead_code()
     for node in list(module.graph.nodes):
         if node.target is not _aten.conv2d.default:
             continue
-        weight = _tensor(module, node.args[1])
-        if weight is None or weight.dtype is not torch.float32:
+        settings = _convolution_settings(node)
+        packed = _packed_weight(module, node, settings)
+        if packed is None:
             continue
-        bias = node.args[2] if len(node.args) > 2 else None
-        stride, padding, dilation = (
-            _pair(node.args[index]) if len(node.args) > index else _pair(default)
-            for index, default in ((3, 1), (4, 0), (5, 1))
-        )
-        groups = node.args[6] if len(node.args) > 6 else 1
-        value = node.args[0].meta.get("val")
-        if not isinstance(value, Tensor) or value.ndim != 4:
-            continue
-        size = [16, *(int(length) for length in value.shape[1:] if isinstance(length, int))]
-        if len(size) != 4:
-            continue
-        packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(
-            weight.to_mkldnn(), padding, stride, dilation, groups, size
-        )
-        last, other = node, None
-        addition = _only_user(node)
-        if addition is not None and addition.target is _aten.add.Tensor and not addition.kwargs:
-            first, second = addition.args
-            other = second if first is node else first
-            if not _same_shape(other, node):
-                other = None
-            else:
-                last = addition
+        other, addition = _added(node)
+        last = addition or node
         relu = _only_user(last)
         activation = "relu" if relu is not None and relu.target is _aten.relu.default else None
-        if activation:
-            assert relu is not None
+        if relu is not None and activation:
             last = relu
-        with module.graph.inserting_before(last):
-            weight_node = _constant(module, packed, last)
-            settings = (weight_node, bias, padding, stride, dilation, groups)
-            if other is None:
-                made = module.graph.call_function(
-                    fused.default, (node.args[0], *settings, activation or "none", [], "")
-                )
-            else:
-                made = module.graph.call_function(
-                    fused.binary,
-                    (node.args[0], other, *settings, "add", 1.0, activation, [], ""),
-                )
+        made = _fused(module, node, packed, settings, other, activation, last)
         made.meta = dict(last.meta)
         last.replace_all_uses_with(made)
         module.graph.eliminate_dead_code()
+
+
+Settings = tuple[list[int], list[int], list[int], int]
+"""Padding, stride, dilation and groups of a convolution, in the order of mkldnn."""
+
+
+def _convolution_settings(conv: fx.Node) -> Settings:
+    """Trailing arguments that have their default are not in the graph."""
+    given, usual = list(conv.args[3:]), [1, 0, 1, 1]
+    stride, padding, dilation, groups = given + usual[len(given) :]
+    return _pair(padding), _pair(stride), _pair(dilation), int(groups)  # type: ignore[arg-type]
+
+
+def _pair(value: Any) -> list[int]:
+    if isinstance(value, int):
+        return [value] * 2
+    return [int(item) for item in value] * (3 - len(value))
+
+
+def _packed_weight(module: fx.GraphModule, conv: fx.Node, settings: Settings) -> Tensor | None:
+    """The weight in the layout that mkldnn likes best for images of this size, if it is float32."""
+    weight = _tensor(module, conv.args[1])
+    value = conv.args[0].meta.get("val") if isinstance(conv.args[0], fx.Node) else None
+    if weight is None or weight.dtype is not torch.float32 or not isinstance(value, Tensor):
+        return None
+    if value.ndim != 4 or not all(isinstance(length, int) for length in value.shape[1:]):
+        return None
+    # The layout hardly depends on the number of images, which is free.
+    size = [16, *(int(length) for length in value.shape[1:])]
+    return torch.ops.aten.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *settings, size)
+
+
+def _added(conv: fx.Node) -> tuple[Any, fx.Node | None]:
+    """What is added to a convolution and nothing else reads, with the addition."""
+    addition = _only_user(conv)
+    if addition is None or addition.target is not _aten.add.Tensor or addition.kwargs:
+        return None, None
+    first, second = addition.args
+    other = second if first is conv else first
+    return (other, addition) if _same_shape(other, conv) else (None, None)
+
+
+def _fused(
+    module: fx.GraphModule,
+    conv: fx.Node,
+    packed: Tensor,
+    settings: Settings,
+    other: fx.Node | None,
+    activation: str | None,
+    before: fx.Node,
+) -> fx.Node:
+    """One node for the convolution, the addition and the ReLU."""
+    fused = torch.ops.mkldnn._convolution_pointwise
+    given: tuple[Any, ...] = conv.args
+    bias = given[2] if len(given) > 2 else None
+    with module.graph.inserting_before(before):
+        shared = (_constant(module, packed, before), bias, *settings)
+        if other is None:
+            arguments = (given[0], *shared, activation or "none", [], "")
+            return module.graph.call_function(fused.default, arguments)
+        arguments = (given[0], other, *shared, "add", 1.0, activation, [], "")
+        return module.graph.call_function(fused.binary, arguments)
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

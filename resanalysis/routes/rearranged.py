@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
@@ -107,35 +108,44 @@ def rearrangements(
     draws or which middles there are, and those of one draw agree wherever they overlap.
     """
     n = len(network)
-    centre = {unit: run[len(run) // 2] for run in runs for unit in run}
     keys = [np.random.default_rng([seed, draw]).random(n) for draw in range(draws)]
     for kind in kinds:
         if kind == "swap":
-            for pair in (pair for run in runs for pair in pairwise(run)):
-                order = swapped_order(n, [pair])
-                yield Rearrangement(kind, pair, reordered(network, order), order=order)
+            yield from _swaps(network, runs)
             continue
         for span in spans:
             units = tuple(unit for part in span for unit in part)
-            orders: list[tuple[int, ...]] = []
-            match kind:
-                case "skip":
-                    yield Rearrangement(kind, units, without(network, units))
-                case "parallel":
-                    yield Rearrangement(kind, units, parallel(network, span))
-                case "looped":
-                    yield Rearrangement(kind, units, parallel(network, span, loops=loops))
-                case "reverse":
-                    orders = [_filled(n, span, [part[::-1] for part in span])]
-                case "repeat":
-                    orders = [_filled(n, span, [[centre[part[0]]] * len(part) for part in span])]
-                case "shuffle":
-                    orders = [
-                        _filled(n, span, [sorted(part, key=lambda u, k=key: k[u]) for part in span])
-                        for key in keys
-                    ]
-            for draw, order in enumerate(orders):
-                yield Rearrangement(kind, units, placed(network, order), draw, order)
+            if kind in ("reverse", "repeat", "shuffle"):
+                for draw, contents in enumerate(_contents(kind, span, runs, keys)):
+                    order = _filled(n, span, contents)
+                    yield Rearrangement(kind, units, placed(network, order), draw, order)
+            else:
+                yield Rearrangement(kind, units, _without_order(network, kind, span, loops))
+
+
+def _swaps(network: ResidualNetwork, runs: Runs) -> Iterator[Rearrangement]:
+    for pair in (pair for run in runs for pair in pairwise(run)):
+        order = swapped_order(len(network), [pair])
+        yield Rearrangement("swap", pair, reordered(network, order), order=order)
+
+
+def _without_order(network: ResidualNetwork, kind: Kind, span: Runs, loops: int) -> Route:
+    """The kinds that do not run one unit at each position."""
+    if kind == "skip":
+        return without(network, [unit for part in span for unit in part])
+    return parallel(network, span, loops=loops if kind == "looped" else 1)
+
+
+def _contents(
+    kind: Kind, span: Runs, runs: Runs, keys: Sequence[NDArray[np.float64]]
+) -> list[list[Sequence[int]]]:
+    """What runs at the positions of each part of the span; as many times as there are random orders."""
+    if kind == "reverse":
+        return [[part[::-1] for part in span]]
+    if kind == "repeat":
+        centre = {unit: run[len(run) // 2] for run in runs for unit in run}
+        return [[[centre[part[0]]] * len(part) for part in span]]
+    return [[sorted(part, key=lambda u, k=key: k[u]) for part in span] for key in keys]
 
 
 def _filled(units: int, spans: Runs, contents: Sequence[Sequence[int]]) -> tuple[int, ...]:

@@ -120,11 +120,13 @@ def interchangeable(network: ResidualNetwork) -> list[tuple[int, ...]]:
 
     Attention and MLP of a transformer count as alike; unravel it by layer to move whole layers.
     """
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for unit in network.units:
-        if not unit.transition and unit.in_shape == unit.out_shape:
-            groups.setdefault((unit.stage, unit.in_shape), []).append(unit.index)
-    return [tuple(group) for group in groups.values()]
+    stages: dict[tuple[object, ...], tuple[int, ...]] = {}
+    for run in network.runs():
+        first = network.units[run[0]]
+        # A place where the head reads the stream ends a run, and not the stage.
+        at = first.stage, first.in_shape
+        stages[at] = stages.get(at, ()) + run
+    return list(stages.values())
 
 
 def reordered(network: ResidualNetwork, order: Sequence[int]) -> Route:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
+from resanalysis.view.outputs import logits_of
 
 NAMES = ("error", "loss", "agreement", "kl")
 
@@ -90,6 +91,67 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
         divergence = theirs.sub(own).mul_(probability).sum(-1)
         rows[3][some] = (divergence + normaliser - reference.normaliser[some]).clamp_min(0)
     return torch.stack([_mean(row, kept) for row in rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Scores outputs of one batch against the intact network's.
+
+    Attributes
+    ----------
+    output : what the intact network returns.
+    intact : its logits, if there are any in it.
+    labels, metric : ``None`` where there are none.
+    examples : in the batch.
+    """
+
+    output: Any
+    intact: Reference | None
+    labels: Tensor | None
+    metric: Metric | None
+    examples: int
+
+    @staticmethod
+    def of(output: Any, labels: Tensor | None, metric: Metric | None, examples: int) -> Scorer:
+        logits = logits_of(output)
+        intact = None if logits is None else Reference.of(logits)
+        return Scorer(output, intact, labels, metric, examples)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the rows."""
+        return NAMES if self.metric is None else (*NAMES, "metric")
+
+    def rows(self, output: Any) -> Tensor:
+        """The scores (names, examples) of one output, on the CPU."""
+        logits = logits_of(output)
+        if logits is None or self.intact is None:
+            if self.metric is None:
+                raise ResanalysisError(
+                    f"the model returns {described(self.output)}, in which there are no logits to "
+                    "score; give a function of your own with --metric (metric= in Python)"
+                )
+            rows = torch.full((len(NAMES), self.examples), torch.nan)
+        else:
+            rows = scores(logits, self.labels, self.intact).cpu()
+        if self.metric is None:
+            return rows
+        own = torch.as_tensor(self.metric(output, self.labels, self.output))
+        if own.shape != (self.examples,):
+            raise ResanalysisError(
+                f"the metric returned shape {tuple(own.shape)} for {self.examples} examples; it must "
+                "return one number for each"
+            )
+        return torch.cat([rows, own.detach().float().cpu()[None]])
+
+
+def described(output: Any) -> str:
+    """What a model returned, in words."""
+    if isinstance(output, Mapping):
+        return f"a dict of {', '.join(str(key) for key in output)}"
+    if isinstance(output, Sequence) and len(output):
+        return f"a {type(output).__name__} of {len(output)}, first {described(output[0])}"
+    return f"a {type(output).__name__}"
 
 
 def by_position(logits: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ class Shortened(nn.Module):
         without(network, gone)  # refuses what cannot go
         self.enter, self.leave = network.stem, network.head
         self._paths: list[str] = []  # "" is a place where the head reads the stream too
-        for unit, bridge in zip(network.units, network.bridges, strict=True):
-            if unit.index in network.taps:
+        for unit, tapped, bridge in network.chain():
+            if tapped:
                 self._paths.append("")
             if bridge is not None:
                 self._place(f"bridges.{unit.index}", [bridge])
@@ -112,13 +112,12 @@ class Shortened(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         entered = self.enter(*args, **kwargs)
         h, side = (entered, ()) if isinstance(entered, Tensor) else (entered[0], tuple(entered[1]))
-        taken: Side = ()
         for path in self._paths:
             if path:
                 h = self.get_submodule(path)(h, side)
             else:
-                taken = (*taken, h)
-        return run_piece(self.leave, h, (*side, *taken))
+                side = (*side, h)
+        return run_piece(self.leave, h, side)
 
 
 def _opened(pieces: Iterable[nn.Module]) -> Iterator[nn.Module]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments import Experiment
-from resanalysis.run.measured import Analysis
+from resanalysis.run.measured import Analysis, Figures, as_drawn
 from resanalysis.run.several import Several
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def compared(
     several: Several,
     *,
     functions: Mapping[str, Any] | None = None,
-    figure: Mapping[str, Any] | None = None,
+    figures: Figures | None = None,
     **running: Any,
 ) -> dict[str, pd.DataFrame]:
     """Measure each model, and write their rows in one table with a column ``model``, and one figure.
@@ -57,8 +58,9 @@ def compared(
     x, y = experiment.curve
     lines = curves(joined[experiment.stem], x, y)
     over = pooled(lines, x, y) if pool else None
-    picture = drawn(lines, x=x, y=y, pool=over, chance=first.attrs.get("chance"), **(figure or {}))
+    chance = first.attrs.get("chance")
+    draw = partial(drawn, lines, x=x, y=y, pool=over, chance=chance)
     if over is not None:
         joined[f"{experiment.stem}_pooled"] = over
-    analysis.record(joined, {experiment.stem: picture}, done)
+    analysis.record(joined, (figures or as_drawn)(experiment.stem, draw), done)
     return joined

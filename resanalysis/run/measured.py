@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resanalysis.experiments import Experiment
@@ -17,6 +18,14 @@ if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
     from matplotlib.figure import Figure
 
     from resanalysis.datasets import Dataset
+
+
+Figures = Callable[[str, "Callable[..., Figure]"], "dict[str, Figure]"]
+
+
+def as_drawn(stem: str, draw: Callable[..., Figure]) -> dict[str, Figure]:
+    """One figure of the usual width under its stem."""
+    return {stem: draw()}
 
 
 class Measured(Protocol):
@@ -123,7 +132,7 @@ def measured(
     experiment: Experiment,
     *,
     functions: Mapping[str, Any] | None = None,
-    figure: Mapping[str, Any] | None = None,
+    figures: Figures | None = None,
     **running: Any,
 ) -> dict[str, pd.DataFrame]:
     """Measure, draw, write, record.
@@ -131,7 +140,7 @@ def measured(
     Parameters
     ----------
     functions : arguments that have no text of their own (a user's metric, a table known already).
-    figure : how the figure is drawn.
+    figures : from a stem and its drawing to the figures to write; the drawing as it is where left out.
     running : batch size, device and progress, which change no result.
 
     Returns
@@ -143,6 +152,6 @@ def measured(
         options |= {"seed": analysis.seed, "store": analysis.store(), **running}
     tables = experiment.measure(analysis.subject, **options)
     done = time.perf_counter()
-    figures = {experiment.stem: experiment.draw(tables, **(figure or {}))}
-    analysis.record(tables, figures, done)
+    drawn = (figures or as_drawn)(experiment.stem, partial(experiment.draw, tables))
+    analysis.record(tables, drawn, done)
     return tables

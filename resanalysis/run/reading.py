@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
 
     from resanalysis.checkpoint import ModelInfo
     from resanalysis.datasets import Dataset
-    from resanalysis.network import Inputs, Precision
+    from resanalysis.network import Arithmetic, Inputs
 
 EXAMPLE_IMAGES = 8
 
@@ -47,7 +47,7 @@ class Reading:
     image_seed: int = 0
     input_shape: tuple[int, ...] | None = None
     device: str | None = None
-    arithmetic: Precision = "float32"
+    arithmetic: Arithmetic = "float32"
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,7 +98,7 @@ class Subject:
         return {
             "model": self.model,
             **({} if self.submodule is None else {"submodule": self.submodule}),
-            "precision": self.network.precision,
+            "arithmetic": self.network.arithmetic,
             "units": len(units),
             "stages": len({unit.stage for unit in units}),
             "transitions": [unit.index for unit in units if unit.transition],
@@ -137,7 +137,7 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
     if loaded.data is not None and loaded.data.labels is not None:
         _check_labels(network, loaded.data, loaded.example, loaded.model)
     return Subject(
-        network=replace(network, precision=how.arithmetic),
+        network=replace(network, arithmetic=how.arithmetic),
         module=loaded.module,
         data=loaded.data,
         example=loaded.example,

@@ -110,7 +110,7 @@ def train_network(
     path = _save(run, plan, architecture, state, Preprocessing(
         tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
     ), training_set.classes)  # fmt: skip
-    frame = _keep_tables(run, str(architecture), state, others)
+    frame = _keep_tables(run, f"{architecture}, seed {plan.seed}", state, others)
     run.files.append(path)
     run.finish(
         options=recorded,
@@ -147,7 +147,7 @@ def _save(
 def _keep_tables(
     run: Run, name: str, state: TrainingState, others: list[pd.DataFrame]
 ) -> pd.DataFrame:
-    frame = pd.DataFrame(state.history).assign(model=name)
+    frame = pd.DataFrame(state.history).assign(run=name)
     run.keep_table("history", frame)
     run.keep_figure("history", draw_history(pd.concat([frame, *others], ignore_index=True)))
     if state.gradient_norms:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from resanalysis.statistics.intervals import Interval
 
@@ -50,7 +49,7 @@ def relative_error(values: Floats) -> float:
 
 
 def root_pseudo_values(squares: Floats) -> Floats:
-    """Pseudo-values (R, K) whose mean estimates √(expected square), averaged over images.
+    """Pseudo-values (R, K, N) whose mean over repetitions estimates √(expected square).
 
     The root of a mean of R estimates is too low by a term in 1/R, which the jackknife takes away.
 
@@ -64,25 +63,42 @@ def root_pseudo_values(squares: Floats) -> Floats:
     total = squares.sum(axis=0)
     whole = np.sqrt(total / repetitions)
     others = np.sqrt(np.maximum(total - squares, 0) / (repetitions - 1))
-    return (repetitions * whole - (repetitions - 1) * others).mean(axis=2)
+    return repetitions * whole - (repetitions - 1) * others
 
 
-def decay_factor(lengths: Floats, norms: Floats, level: float = 0.95) -> Interval:
-    """Factor by which a norm shrinks with each unit entered: exp of the slope of log norm on length.
+def decay_factor(lengths: Floats, norms: Floats, *, level: float = 0.95, seed: int = 0) -> Interval:
+    """Factor by which a norm shrinks with each unit entered: exp of the slope of log mean norm on length.
 
-    Ordinary least squares over the lengths with a positive finite norm; the interval is the slope's t
-    interval, which counts how far the curve is from a straight line as noise. NaN below three lengths.
+    Ordinary least squares; the interval is a percentile bootstrap over images, which are drawn with all their
+    lengths. NaN below three lengths, and the ends for a single image.
 
-    Source: the exponential decrease of Veit et al. 2016, Figure 6b.
+    Parameters
+    ----------
+    lengths : (K,); give those that carry the gradient, since the curve bends where there is nothing left.
+    norms : (K, N) of each image.
+
+    Source: the exponential decrease of Veit et al. 2016, Figure 6b; Efron 1979.
     """
-    kept = np.isfinite(norms) & (norms > 0)
-    if kept.sum() < 3:
+    means = norms.mean(axis=1)
+    fitted = np.isfinite(means) & (means > 0)
+    if fitted.sum() < 3:
         return Interval(np.nan, np.nan, np.nan)
-    fit: Any = stats.linregress(lengths[kept], np.log(norms[kept]))
-    slope, error = float(fit.slope), float(fit.stderr)
-    half = float(stats.t.ppf(0.5 + level / 2, int(kept.sum()) - 2)) * error
-    ends = np.exp([slope, slope - half, slope + half])
-    return Interval(float(ends[0]), float(ends[1]), float(ends[2]))
+    centred = lengths[fitted] - lengths[fitted].mean()
+
+    def factor(curves: Floats) -> Floats:
+        return np.exp(centred @ np.log(curves) / (centred @ centred))
+
+    best = float(factor(means[fitted]))
+    images = norms.shape[1]
+    if images < 2:
+        return Interval(best, np.nan, np.nan)
+    weights = np.random.default_rng(seed).multinomial(
+        images, np.full(images, 1 / images), size=RESAMPLES
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw of images without any gradient
+        drawn = factor(norms[fitted] @ weights.T / images)
+    low, high = np.nanquantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(best, float(low), float(high))
 
 
 def mean_length(contributions: Floats) -> float:

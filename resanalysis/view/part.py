@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 
 from resanalysis.checkpoint import CheckpointError, submodule_of
-from resanalysis.network import Inputs, Piece, ResidualNetwork, Side, run_piece
+from resanalysis.network import Inputs, ResidualNetwork, Side, run_piece
 from resanalysis.view.assemble import assemble
 from resanalysis.view.capture import (
     Captured,
@@ -104,13 +104,15 @@ class HostStem(nn.Module):
         return h, (*side, call)
 
 
-class HostHead(Piece):
+class HostHead(nn.Module):
     """The part's own head, then the model as it goes on with what the part returns."""
+
+    takes_side = True
 
     def __init__(
         self, host: Host, head: nn.Module, side: int, leaves: tuple[Any, ...], spec: Any
     ) -> None:
-        super().__init__(nn.Identity())
+        super().__init__()
         self.host = host
         self.head = head
         self._side = side

@@ -53,7 +53,11 @@ def test_it_writes_the_table_the_figure_and_the_manifest(words: list[str], tmp_p
     }  # fmt: skip
     behind = 100 * (np.median(errors["random"], axis=0) - errors["greedy"][0]).mean()
     said = " ".join(result.output.split())
-    assert f"random behind greedy {behind:+.2f} points of error, mean over 1 to 3 removed" in said
+    more = "more" if behind > 0 else "less"
+    assert (
+        f"random instead of greedy {abs(behind):.2f} points {more} error, mean over 1 to 3 removed"
+        in said
+    )
     assert not (tmp_path / ".partial").exists()
 
 

@@ -21,9 +21,11 @@ from resanalysis.experiments.gradients import gradients
 from resanalysis.experiments.unit_share import unit_share
 from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import freeze, length_sums, path_norms, record
-from resanalysis.path_gradients.over_images import OverImages, images_at_once, stream_bytes
+from resanalysis.path_gradients.recorded import RecordedPasses
+from resanalysis.routes.batches import chosen_batch_size, recorded_footprint, stream_bytes
 from resanalysis.run.store import PartialStore
 from resanalysis.statistics.path_norms import (
+    RESAMPLES,
     decay_factor,
     in_words,
     mean_band,
@@ -231,6 +233,36 @@ def test_unit_shares_add_up(network: ResidualNetwork, data: Dataset, table: pd.D
     assert np.allclose(short["share"], first["share"], atol=1e-12)
 
 
+def test_totals_of_units_have_the_interval_of_their_own_images(
+    network: ResidualNetwork, data: Dataset
+) -> None:
+    """Images one by one, summed over lengths, then resampled: not the ends of the lengths added up."""
+    from dataclasses import replace
+
+    units = unit_share(network, data, dtype="float64", seed=3)
+    assert data.labels is not None
+    singles = [
+        replace(data, indices=data.indices[[row]], labels=data.labels[[row]])
+        for row in range(len(data))
+    ]
+    totals = np.stack(
+        [
+            unit_share(network, one, dtype="float64").groupby("unit")["share"].sum()
+            for one in singles
+        ]
+    )
+    generator = np.random.default_rng(3)
+    drawn = [
+        np.repeat(totals, generator.multinomial(len(data), [1 / len(data)] * len(data)), axis=0)
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.quantile([sample.mean(axis=0) for sample in drawn], [0.025, 0.975], axis=0)
+    first = units.drop_duplicates("unit")
+    np.testing.assert_allclose(first["total"], totals.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(first["total_low"], low, atol=1e-9)
+    np.testing.assert_allclose(first["total_high"], high, atol=1e-9)
+
+
 def test_without_a_branch_its_paths_are_gone(data: Dataset) -> None:
     """A unit whose branch is constant carries nothing, and the sums are those of a shorter network."""
     model = cifar(20)
@@ -373,16 +405,21 @@ def test_a_fixed_batch_size_is_filled_up(network: ResidualNetwork, data: Dataset
 def test_memory_bounds_the_images_at_once(network: ResidualNetwork) -> None:
     one = stream_bytes(network)
     assert one == 4 * 4 * 8 * 8
-    assert images_at_once(network, 10, 1000, memory=50 * one) == 5
-    assert images_at_once(network, 10, 3, memory=50 * one) == 3
-    assert images_at_once(network, 10, 1000, memory=1) == 1
+    held = recorded_footprint(10)
+    enough = 50 * one + 5 * held.output * network.outputs
+    assert chosen_batch_size(network, 1000, held, memory=enough) == 4
+    assert chosen_batch_size(network, 3, held, memory=enough) == 3
+    assert chosen_batch_size(network, 1000, held, memory=1) == 1
+    # On a CPU eight times fewer than forwards: a unit's pull reads what its branch has kept.
+    going = chosen_batch_size(network, 10_000, memory=2**40)
+    assert chosen_batch_size(network, 10_000, held, memory=2**40) == going // 8
 
 
 def test_what_is_measured_alone_is_what_the_table_averages(
     network: ResidualNetwork, data: Dataset
 ) -> None:
     mask = np.zeros((1, 9), dtype=bool)
-    over = OverImages(freeze(network), data, "input", 3)
+    over = RecordedPasses.of(freeze(network), data, "input", held=90, batch_size=3)
     found = over.measure("x", lambda tape, _: {"norms": path_norms(tape, mask).numpy()})["norms"]
     assert found.shape == (1, 7)
     table = gradients(network, data, method="sampled", max_length=0)
@@ -391,15 +428,44 @@ def test_what_is_measured_alone_is_what_the_table_averages(
 
 def test_decay_factor_of_a_geometric_curve() -> None:
     lengths = np.arange(10.0)
-    exact = decay_factor(lengths, 3 * 0.25**lengths)
+    size = np.linspace(1, 3, 20)  # every image decays alike, whatever its size
+    exact = decay_factor(lengths, 0.25 ** lengths[:, None] * size)
     assert list(exact) == pytest.approx([0.25, 0.25, 0.25])
+    assert np.isnan(decay_factor(lengths[:2], np.ones((2, 20))).mean)
+    alone = decay_factor(lengths, 0.25 ** lengths[:, None])
+    assert alone.mean == pytest.approx(0.25)
+    assert np.isnan([alone.low, alone.high]).all()
+
+
+def test_the_decay_interval_covers_what_more_images_would_give() -> None:
+    """Images of lognormal sizes whose decay varies: the interval is that of the mean over images."""
     random = np.random.default_rng(0)
-    inside = 0
-    for _ in range(200):
-        noisy = decay_factor(lengths, np.exp(random.normal(0, 0.3, 10)) * 0.25**lengths)
-        inside += noisy.low <= 0.25 <= noisy.high
-    assert 180 <= inside <= 200
-    assert np.isnan(decay_factor(lengths[:2], np.ones(2)).mean)
+    lengths = np.arange(8.0)
+
+    def images(n: int) -> NDArray[np.float64]:
+        slopes, sizes = random.normal(-1.4, 0.2, n), np.exp(random.normal(0, 0.7, n))
+        return sizes * np.exp(slopes * lengths[:, None])
+
+    truth = decay_factor(lengths, images(200_000)[:, :]).mean
+    found = [decay_factor(lengths, images(100), seed=draw) for draw in range(200)]
+    inside = sum(one.low <= truth <= one.high for one in found)
+    assert 172 <= inside <= 199
+
+
+def test_decay_is_fitted_over_the_effective_lengths(
+    network: ResidualNetwork, data: Dataset, table: pd.DataFrame
+) -> None:
+    low, high = table.attrs["effective_exact"]
+    assert table.attrs["decay_lengths"] == [low, high]
+    some = table.iloc[low : high + 1]
+    slope = np.polyfit(some["length"], np.log(some["mean_norm"]), 1)[0]
+    factor, below, above = table.attrs["decay_mean"]
+    assert factor == pytest.approx(np.exp(slope), rel=1e-9)
+    assert below < factor < above
+    # All paths are listed: the interval is over images, and half of them lie on one side of it.
+    assert table["listed"].all()
+    slope = np.polyfit(some["length"], np.log(some["rms_norm"]), 1)[0]
+    assert table.attrs["decay_rms"][0] == pytest.approx(np.exp(slope), rel=1e-6)
 
 
 def test_root_pseudo_values_take_the_bias_away() -> None:

@@ -135,6 +135,9 @@ def test_the_table_has_the_contract_and_begins_with_the_intact_network(
     names = ["greedy", "lesion", "influence", "ratio", "branch_norm", "cosine", "random"]
     assert table.attrs["orders"] == names
     assert len(sizes) == 9
+    classes = list(np.asarray(rest.labels))
+    most = max(classes.count(label) for label in classes)
+    assert table.attrs["chance"] == most / 30
     assert (table.attrs["n"], table.attrs["n_calibration"], table.attrs["by"]) == (30, 30, "loss")
     assert table["speedup"].isna().all()
 
@@ -314,7 +317,7 @@ def test_resuming_computes_nothing_again(
         raise AssertionError("computed again")
 
     # By sys.modules: as attributes of their packages, these names are the functions.
-    monkeypatch.setattr(sys.modules["resanalysis.routes.evaluator"], "_enter", refuse)
+    monkeypatch.setattr(sys.modules["resanalysis.routes.evaluator"], "entered", refuse)
     monkeypatch.setattr(sys.modules["resanalysis.measures.cost"], "_ratios", refuse)
     monkeypatch.setattr(sys.modules["resanalysis.experiments.stream_images"], "_block", refuse)
     resumed = ra.prune(network, data, store=again, **how)

@@ -18,7 +18,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.measures.yardstick import Yardstick, yardstick
 from resanalysis.network import ResidualNetwork
 from resanalysis.routes.rearranged import KINDS, middles
-from tests.conftest import cifar
+from tests.conftest import Batches, cifar
 from tests.experiments.test_lesion import wrong
 
 COLUMNS = [
@@ -444,16 +444,12 @@ def test_the_yardstick_of_a_language_model(gpt2: nn.Module, tokens: Dataset) -> 
     np.testing.assert_allclose(yard.constant, expected)
 
 
-def test_texts_count_alike_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_count_alike_however_long() -> None:
     labels = torch.full((3, 4), -100)
     labels[0], labels[1, 1], labels[2, 1] = 7, 4, 4
     logits = F.one_hot(labels.roll(-1, 1).clamp(0), 8).float()
-
-    def outputs(*_: Any, **__: Any) -> Any:
-        return iter([(logits[:2], labels[:2]), (logits[2:], labels[2:])])
-
-    monkeypatch.setattr("resanalysis.measures.yardstick.intact_outputs", outputs)
-    yard = yardstick(None, None)  # type: ignore[arg-type]
+    network = ResidualNetwork(torch.nn.Identity(), (), torch.nn.Identity())
+    yard = yardstick(network, Batches(logits, labels), batch_size=2)
     # Token 7 is right three times of five, but in one text of three.
     assert (yard.answer, yard.constant.tolist(), yard.intact.tolist()) == (4, [0, 1, 1], [1, 1, 1])
 

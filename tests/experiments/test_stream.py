@@ -54,7 +54,7 @@ def by_hand(model: nn.Module, x: Tensor, labels: Tensor) -> list[dict[str, float
             seen.append((h, skip, branch, left))
             h = left
         logits = model.linear(h.mean((2, 3)))  # type: ignore[operator]
-        F.cross_entropy(logits, labels[i : i + 1]).backward()
+        F.cross_entropy(logits.double(), labels[i : i + 1]).backward()
         for unit, (before, skip, branch, left) in enumerate(seen):
             row = {
                 "branch_norm": float(branch.detach().norm()),

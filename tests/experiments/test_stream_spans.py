@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import resanalysis as ra
-from resanalysis.experiments.stream_spans import equal_runs
 from tests.conftest import Batches, cifar
 
 
 def test_spans_against_the_streams_of_single_images(batches: Batches) -> None:
     network = ra.unravel(cifar(20), batches.inputs)
-    assert list(equal_runs(network)) == [[0, 1, 2], [4, 5], [7, 8]]
+    assert network.runs() == [(0, 1, 2), (4, 5), (7, 8)]
     frame = ra.stream_spans(network, batches, batch_size=4).set_index(["start", "length"])
     assert len(frame) == 6 + 3 + 3
     streams: list[list[torch.Tensor]] = []

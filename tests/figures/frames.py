@@ -93,3 +93,17 @@ def chain_frame(units: int) -> pd.DataFrame:
          "skip": np.where(transition, "projection", "identity"), "join": "relu",
          "bridge": np.arange(units) == 1}
     )  # fmt: skip
+
+
+def history_frame(epochs: int = 12) -> pd.DataFrame:
+    epoch = np.arange(1, epochs + 1)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {"run": run, "epoch": epoch, "train_error": level * 0.7**epoch, "seconds": 3.0,
+                 "test_error": 0.05 + level * 0.8**epoch}
+            )
+            for run, level in (("a", 0.9), ("b", 0.6))
+        ],
+        ignore_index=True,
+    )  # fmt: skip

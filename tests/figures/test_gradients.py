@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import TwoSlopeNorm
 
 from resanalysis import figures
 from resanalysis.figures.gradients import draw, draw_counts, draw_totals
@@ -65,14 +64,14 @@ def test_norms_are_the_tables_on_a_log_axis(table: pd.DataFrame) -> None:
     ax = draw(table)
     assert ax.get_yscale() == "log"
     drawn = lines(ax)
-    assert np.allclose(drawn["mean (sampled)"], table["mean_norm"])
-    assert np.allclose(drawn["RMS (random signs)"], table["rms_norm"])
+    assert np.allclose(drawn["mean (band: over paths)"], table["mean_norm"])
+    assert np.allclose(drawn["RMS (band: over signs)"], table["rms_norm"])
     count = table["count"].astype(float)
-    assert np.allclose(drawn["‖sum‖ / count (exact)"], table["sum_norm"] / count)
+    assert np.allclose(drawn["‖exact sum‖ / count"], table["sum_norm"] / count)
     band = ax.collections[0].get_paths()[0].vertices[:, 1]  # type: ignore[index]
     assert band.min() == pytest.approx(table["mean_norm_low"].min())
     assert band.max() == pytest.approx(table["mean_norm_high"].max())
-    assert "nats" in ax.get_ylabel()
+    assert ax.get_ylabel() == "Gradient norm\n(nats per unit of input)"  # not only of single paths
     assert "units" in ax.get_xlabel()
 
 
@@ -83,7 +82,7 @@ def test_counts_are_the_tables(table: pd.DataFrame) -> None:
     assert "10^{7}" in ax.get_ylabel()
     legend = ax.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["95 %: 8 to 18"]
+    assert [text.get_text() for text in legend.get_texts()] == ["95 %: 8–18"]
 
 
 def test_totals_are_shares_with_their_effective_lengths(table: pd.DataFrame) -> None:
@@ -93,7 +92,7 @@ def test_totals_are_shares_with_their_effective_lengths(table: pd.DataFrame) -> 
     exact = next(label for label in drawn if label.startswith("exact sum: "))
     assert np.allclose(drawn[upper], table["upper_share"])
     assert np.allclose(drawn[exact], table["signed_share"])
-    low, high = (int(word) for word in exact.split(": ")[1].split(" to "))
+    low, high = (int(word) for word in exact.split(": ")[1].split("–"))
     assert table["signed_share"][low : high + 1].sum() >= 0.95
     assert table["signed_share"][low + 1 : high + 1].sum() < 0.95
     assert table["signed_share"][low:high].sum() < 0.95
@@ -101,7 +100,9 @@ def test_totals_are_shares_with_their_effective_lengths(table: pd.DataFrame) -> 
 
 def test_what_was_not_measured_is_not_drawn(table: pd.DataFrame) -> None:
     table[["mean_norm", "mean_norm_low", "mean_norm_high", "upper_share", "rms_norm"]] = np.nan
-    assert list(lines(draw(table))) == ["‖sum‖ / count (exact)"]
+    assert list(lines(draw(table))) == ["‖exact sum‖ / count"]
+    table.attrs["at"] = "first-unit"
+    assert draw(table).get_ylabel() == "Norm of sum / count\n(nats per unit of stream)"
     assert not any("count × mean" in label for label in lines(draw_totals(table)))
     short = table[table["length"] <= 3].assign(signed_share=[0.0, 0.01, 0.02, 0.03])
     assert "exact sum" in lines(draw_totals(short))  # no effective lengths of a part
@@ -138,9 +139,22 @@ def test_the_heat_map_is_the_tables(units: pd.DataFrame) -> None:
     found = np.asarray(mesh.get_array()).reshape(9, -1)
     assert np.allclose(found, wanted[:, : found.shape[1]])
     assert found.shape[1] == 7  # beyond length 6 nothing reaches a thousandth
-    assert not isinstance(mesh.norm, TwoSlopeNorm)
+    assert mesh.get_clim()[0] == 0
     units.loc[units["unit"] == 2, "share"] *= -1
-    assert isinstance(draw_map(units).collections[0].norm, TwoSlopeNorm)
+    signed = draw_map(units).collections[0]
+    white = signed.get_cmap()(signed.norm(0.0))[:3]  # type: ignore[misc]
+    assert min(white) > 0.93
+    assert signed.get_cmap()(signed.norm(-1.0))[:3] != signed.get_cmap()(signed.norm(1.0))[:3]  # type: ignore[misc]
+
+
+def test_bars_of_the_totals_are_their_intervals(units: pd.DataFrame) -> None:
+    total = units.groupby("unit")["share"].transform("sum")
+    ax = draw_units(units.assign(total_low=total - 1, total_high=total + 2))
+    (bars,) = ax.collections
+    ends = np.array([path.vertices[:, 0] for path in bars.get_paths()])
+    sums = units.groupby("unit")["share"].sum()
+    np.testing.assert_allclose(ends, np.stack([sums - 1, sums + 2], axis=1))
+    assert not draw_units(units).collections
 
 
 def test_unit_totals_are_the_tables_with_transitions_marked(units: pd.DataFrame) -> None:

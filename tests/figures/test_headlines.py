@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from math import comb
 
 import pandas as pd
+import pytest
 
+from resanalysis.experiments import EXPERIMENTS
 from resanalysis.figures.headlines import headlines
 
 
@@ -95,8 +98,7 @@ def test_inspect() -> None:
         }
     )
     assert headlines("inspect", table) == [
-        ("units", "3"),
-        ("paths", "2^3"),
+        ("chain", "3 units, 2^3 paths"),
         ("stages", "2"),
         ("skips", "2 identity, 1 pad"),
         ("transitions", "1 (b)"),
@@ -131,3 +133,192 @@ def test_lesion_of_a_language_model() -> None:
         ("median perplexity, one unit deleted", "637.2"),
         ("perplexity without 1 (b)", "1234"),
     ]
+
+
+def chain(skips: list[str]) -> pd.DataFrame:
+    n = len(skips)
+    return pd.DataFrame(
+        {"unit": range(n), "name": "u", "stage": 0, "transition": False, "skip": skips, "parameters": 10,
+         "flops": 200, "macs": 100}
+    )  # fmt: skip
+
+
+def test_a_plain_chain_has_one_path() -> None:
+    assert headlines("inspect", chain(["none"] * 19)) == [
+        ("chain", "19 layers, one path"),
+        ("stages", "1"),
+        ("parameters in units", "190"),
+        ("operations of the units, one example", "3800 FLOPs, 1900 MACs"),
+    ]
+    mixed = dict(headlines("inspect", chain(["identity", "none", "identity"])))
+    assert mixed["chain"] == "2 units and 1 plain layer, 2^2 paths"
+
+
+def test_inspect_counts_stem_and_head() -> None:
+    table = chain(["identity"])
+    table.attrs["parts"] = [
+        {"part": "stem", "parameters": 7, "flops": 20},
+        {"part": "bridge0", "parameters": 5, "flops": 4},
+        {"part": "head", "parameters": 1000, "flops": 6},
+    ]
+    found = dict(headlines("inspect", table))
+    assert found["parameters in stem"] == "7"
+    assert found["parameters in head"] == "1,000"
+    assert found["operations of the whole network, one example"] == "230 FLOPs, 115 MACs"
+    table.attrs["parts"][0]["flops"] = None
+    assert "operations of the whole network, one example" not in dict(headlines("inspect", table))
+
+
+def test_gradients() -> None:
+    table = pd.DataFrame({"length": range(4)})
+    assert headlines("gradients", table) == [("lengths", "4")]
+    table.attrs = {
+        "effective_exact": (4, 11), "mean_length_exact": 7.218, "peak_exact": 7,
+        "decay_mean": (0.4, 0.35, 0.451), "uncertain_lengths": [9, 12],
+    }  # fmt: skip
+    assert headlines("gradients", table) == [
+        ("effective lengths, exact sum", "4 to 11 units hold 95 %"),
+        ("mean length, exact sum", "7.22 units, peak at 7"),
+        ("mean norm per unit entered", "× 0.400 (95 %: 0.350 to 0.451)"),
+        ("lengths whose mean is uncertain", "9 12"),
+    ]
+
+
+def test_unit_share() -> None:
+    rows = [
+        {"unit": unit, "name": f"u{unit}", "length": length, "share": share / 2}
+        for unit, share in ((0, 0.1), (1, 0.5), (2, 0.3), (3, 0.4))
+        for length in (0, 1)
+    ]
+    table = pd.DataFrame(rows)
+    assert headlines("unit_share", table) == [
+        ("gradient through unit 1 (u1)", "50.00 %"),
+        ("gradient through unit 3 (u3)", "40.00 %"),
+        ("gradient through unit 2 (u2)", "30.00 %"),
+    ]
+    table = table.assign(total_low=0.125, total_high=0.75)
+    assert headlines("unit_share", table)[0] == (
+        "gradient through unit 1 (u1)",
+        "50.00 %  (95 %: 12.50 to 75.00)",
+    )
+
+
+def test_response() -> None:
+    table = pd.DataFrame(
+        {"model": "net", "layer": [1, 2, 3, 4, -1], "name": list("abcde"), "kind": "3x3",
+         "std": [1.0, 3.0, 2.0, 0.5, float("nan")], "batch_norm": [True, True, True, False, False]}
+    )  # fmt: skip
+    table.attrs["distance"] = [
+        {"model": "net", "net": "Net", "order": "orig", "median_ratio": 1.5, "rms_log_ratio": 0.25,
+         "correlation": 0.75, "layers": 3}
+    ]  # fmt: skip
+    assert headlines("response", table) == [
+        ("net, after batch norm", "3 layers, median std 2, largest 3 (layer 2, b)"),
+        ("net, no batch norm", "1 layers, median std 0.5, largest 0.5 (layer 4, d)"),
+        ("net: never ran", "e"),
+        (
+            "net against Net, layers",
+            "median ratio 1.50, rms log ratio 0.25, correlation 0.75  (3 layers)",
+        ),
+    ]
+    assert headlines("response", table.iloc[4:]) == [("net", "no layer ran"),
+                                                     headlines("response", table)[-1]]  # fmt: skip
+
+
+def test_stream() -> None:
+    table = pd.DataFrame(
+        {"name": list("abcd"), "ratio": [0.5, 0.25, 1.0, float("nan")],
+         "influence": [0.3, float("nan"), 0.1, 0.2]}
+    )  # fmt: skip
+    table.attrs["predicts"] = [
+        {"measure": name, "method": method, "damage": "loss", "correlation": value,
+         "correlation_low": value - 0.1, "correlation_high": value + 0.1, "units": 4}
+        for method in ("kendall", "spearman")
+        for name, value in (("ratio", 0.5), ("influence", -0.75), ("cosine", 0.0), ("gate", 0.25))
+    ]  # fmt: skip
+    assert headlines("stream", table) == [
+        ("branch / skip norm", "0.25 to 1, median 0.5"),
+        ("least influence", "2 (c: 0.1), 3 (d: 0.2), 0 (a: 0.3)"),
+        ("influence with damage (loss)", "Spearman -0.75  (-0.85 to -0.65; 4 units)"),
+        ("ratio with damage (loss)", "Spearman +0.50  (+0.40 to +0.60; 4 units)"),
+        ("gate with damage (loss)", "Spearman +0.25  (+0.15 to +0.35; 4 units)"),
+    ]
+
+
+def test_rearrange() -> None:
+    table = pd.DataFrame(
+        {
+            "kind": ["intact", "skip", "skip", "shuffle", "shuffle", "swap", "swap"],
+            "touched": [0, 2, 4, 2, 2, 2, 2],
+            "units": ["", "1 2", "0 1 2 3", "2 1", "1 2", "0 1", "1 2"],
+            "score": [1.0, 0.5, 0.1, 0.7, 0.8, 0.25, 0.75],
+            "score_low": 0.05,
+            "score_high": 0.95,
+            "intact_error": 0.1,
+            "chance": 0.25,
+        }
+    )
+    assert headlines("rearrange", table) == [
+        ("intact error", "10.00 %"),
+        ("answers that are right by chance", "25.00 %"),
+        ("score, shuffle, 2 units touched", "0.750  (2 orders: 0.700 to 0.800)"),
+        ("score, skip, 2 units touched", "0.500  (95 %: 0.050 to 0.950)"),
+        ("worst swap: units 0 1", "0.250"),
+    ]
+    unlabelled = table.iloc[[0, 5]].assign(intact_error=float("nan"))
+    assert headlines("rearrange", unlabelled) == [
+        ("answers that are right by chance", "25.00 %"),
+        ("worst swap: units 0 1", "0.250"),
+    ]
+
+
+def test_prune_says_more_or_less_and_never_minus() -> None:
+    rows = [{"order": "intact", "removed": 0, "error": 0.05, "agreement": 1.0}]
+    for order, errors in (
+        ("random", (0.3, 0.5)),
+        ("greedy", (0.1, 0.2)),
+        ("branch_norm", (0.05, 0.15)),
+    ):
+        rows += [
+            {"order": order, "removed": k, "error": error, "agreement": 1 - error}
+            for k, error in enumerate(errors, start=1)
+        ]
+    table = pd.DataFrame(rows).assign(speedup=float("nan"))
+    table.loc[(table["order"] == "greedy") & (table["removed"] == 2), "speedup"] = 1.25
+    assert headlines("prune", table) == [
+        ("intact error", "5.00 %"),
+        ("1 removed, greedy", "error 10.00 %"),
+        ("2 removed, greedy", "error 20.00 %, 1.25 times as fast"),
+        ("branch norm instead of greedy", "5.00 points less error, mean over 1 to 2 removed"),
+        ("random instead of greedy", "25.00 points more error, mean over 1 to 2 removed"),
+    ]
+    unlabelled = headlines("prune", table.assign(error=float("nan")))
+    assert unlabelled[-2:] == [
+        ("branch norm instead of greedy", "5.00 points more agreement, mean over 1 to 2 removed"),
+        ("random instead of greedy", "25.00 points less agreement, mean over 1 to 2 removed"),
+    ]
+
+
+def test_history() -> None:
+    table = pd.DataFrame(
+        {"epoch": [1, 2], "train_error": [0.5, 0.125], "test_error": [0.5, 0.25], "seconds": 30.0}
+    )
+    assert headlines("history", table) == [
+        ("epochs", "2"),
+        ("training error", "12.50 %"),
+        ("test error", "25.00 %"),
+        ("time", "1.0 min"),
+    ]
+    two = pd.concat([table.assign(run="a"), table.assign(run="b", test_error=0.75)])
+    found = headlines("history", two)
+    assert found[2] == ("a, test error", "25.00 %")
+    assert found[6] == ("b, test error", "75.00 %")
+
+
+@pytest.mark.parametrize("stem", [*(experiment.stem for experiment in EXPERIMENTS), "history"])
+def test_every_table_has_its_words_beside_its_drawing(stem: str) -> None:
+    module = import_module(f"resanalysis.figures.{stem}")
+    assert callable(getattr(module, stem))
+    assert 0 < len(module.TITLE) < 50
+    assert module.HOW_TO_READ.endswith(".")
+    assert "Conclude" in module.HOW_TO_READ

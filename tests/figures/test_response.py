@@ -42,3 +42,31 @@ def test_published_curves_have_their_models_colour(width: float) -> None:
     assert ours.get_color() == theirs.get_color()
     figure.canvas.draw()
     assert figure.legends[0].get_window_extent().width <= width * figure.dpi + 1
+
+
+def test_layers_after_batch_norm_are_never_joined_with_raw_ones() -> None:
+    """The pre-activation network whose one line went up and down between its two kinds of layers."""
+    frame = response_frame().query("model == 'resnet56'").assign(kind="3x3")
+    frame["batch_norm"] = frame["layer"] % 2 == 1
+    for order in ("layer", "rank"):
+        lines = {str(line.get_label()): line for line in draw(frame, order=order).get_lines()}
+        for name, after in (
+            ("resnet56, after batch norm", True),
+            ("resnet56, no batch norm", False),
+        ):
+            rows = frame.loc[frame["batch_norm"] == after]
+            expected = rows["std"] if order == "layer" else rows["std"].sort_values(ascending=False)
+            np.testing.assert_allclose(lines[name].get_ydata(), expected)
+            x = rows["layer"] if order == "layer" else range(1, len(rows) + 1)
+            np.testing.assert_array_equal(lines[name].get_xdata(), list(x))
+    looks = {line.get_marker() for name, line in lines.items() if name.startswith("resnet56")}
+    assert len(looks) == 2
+
+
+def test_layers_of_another_kind_are_lines_of_their_own() -> None:
+    frame = response_frame().query("model == 'resnet20'").assign(batch_norm=True)
+    frame["kind"] = np.where(frame["layer"] % 3 == 0, "1x1", "3x3")
+    names = [str(line.get_label()) for line in draw(frame).get_lines()]
+    assert names[:2] == ["resnet20, 3x3", "resnet20, 1x1"]
+    raw = draw(frame.assign(kind="3x3", batch_norm=False)).get_lines()
+    assert raw[0].get_label() == "resnet20, no batch norm"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.measures.passage import (
+    Passage,
     angular_distances,
     batch_norm_scale,
     cosines,
@@ -78,8 +79,9 @@ def test_passages_are_the_chain() -> None:
     network = ra.unravel(model, x)
     with torch.no_grad():
         h, side = network.enter(x)
-        passed = list(passages(network, h, side))
-        assert torch.allclose(network.leave(passed[-1].left, side), model(x), atol=1e-5)
+        passed: list[Passage] = []
+        left = passages(network, h, side, passed.append)
+        assert torch.allclose(network.leave(*left), model(x), atol=1e-5)
         for before, after in pairwise(passed):
             assert torch.equal(before.left, after.entered)
         block = model.layer1[1]  # type: ignore[index]
@@ -113,7 +115,9 @@ def test_transform_gates_are_those_of_the_module() -> None:
     network = ra.unravel(model, x)
     with torch.no_grad():
         h, side = network.enter(x)
-        first, second = passages(network, h, side)
+        passed: list[Passage] = []
+        passages(network, h, side, passed.append)
+        first, second = passed
         assert first.unit.skip_kind == "gate"
         assert torch.allclose(
             transform_gate(first).float(), torch.sigmoid(model.t[0](x)).mean(1), atol=1e-5

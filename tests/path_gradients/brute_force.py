@@ -34,7 +34,7 @@ def _one(
         start = h = h.detach().requires_grad_()
     left = list(bits)
     for unit in network.units:
-        h = network.cross(unit.index, h, side)
+        h, side = network.reach(unit.index, h, side)
         branch = run_piece(unit.branch, h, side)
         if unit.skip_kind == "none":
             h = branch
@@ -56,9 +56,7 @@ def whole_gradient(network: ResidualNetwork, images: Tensor, labels: Tensor, at:
     else:
         h, side = network.enter(images)
         start = h = h.detach().requires_grad_()
-        for unit in network.units:
-            h = unit(network.cross(unit.index, h, side), side)
-        output = network.leave(h, side)
+        output = network.leave(*network.walk(h, side))
     loss = F.cross_entropy(output, labels, reduction="sum")
     return torch.autograd.grad(loss, start)[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import resanalysis as ra
-from resanalysis.network import Precision
-from resanalysis.routes.arithmetic import arithmetic
-from resanalysis.routes.evaluator import intact_outputs
+from resanalysis.datasets import Dataset
+from resanalysis.network import Arithmetic
+from resanalysis.routes.arithmetic import computing_in
+from resanalysis.routes.batches import Batches as Some
+from resanalysis.routes.evaluator import intact_logits, placed_network
 from tests.conftest import Batches, cifar, settle
 
 
@@ -22,14 +24,14 @@ def flags() -> tuple[object, object]:
     return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
 
 
-@pytest.mark.parametrize("precision", get_args(Precision))
-def test_tf32_is_on_inside_only_if_asked_for(precision: str) -> None:
+@pytest.mark.parametrize("arithmetic", get_args(Arithmetic))
+def test_tf32_is_on_inside_only_if_asked_for(arithmetic: str) -> None:
     before = flags()
-    wanted = "ieee" if precision == "float32" else "tf32"
-    with arithmetic(precision):  # type: ignore[arg-type]
+    wanted = "ieee" if arithmetic == "float32" else "tf32"
+    with computing_in(arithmetic):  # type: ignore[arg-type]
         assert flags() == (wanted, wanted)
     assert flags() == before
-    if precision == "float32":
+    if arithmetic == "float32":
         assert not torch.backends.cuda.matmul.allow_tf32
 
 
@@ -43,7 +45,7 @@ def test_bf16_is_near_float32_and_leaves_the_network_as_it_was(
     batches: Batches, fast: bool
 ) -> None:
     network = ra.unravel(cifar(14, shortcut="B"), batches.inputs)
-    half = replace(network, precision="bf16")
+    half = replace(network, arithmetic="bf16")
     exact = ra.evaluate(network, routes(network), batches, fast=fast)
     rough = ra.evaluate(half, routes(half), batches, fast=fast)
     difference = np.abs(exact.values["loss"] - rough.values["loss"])
@@ -52,7 +54,8 @@ def test_bf16_is_near_float32_and_leaves_the_network_as_it_was(
     assert half.float_type is network.float_type is torch.float32
     again = ra.evaluate(network, routes(network), batches, fast=fast)
     assert np.array_equal(again.values["loss"], exact.values["loss"])
-    (logits, _), *_ = intact_outputs(half, batches)
+    with torch.no_grad():
+        logits = intact_logits(placed_network(half), Some.of(half, batches).batch(0, 3))
     assert logits.dtype is torch.bfloat16
 
 
@@ -73,10 +76,10 @@ def test_bf16_of_a_language_model() -> None:
     network = ra.unravel(model, data.batch(0, 2)[0], group="layer")
     single = [ra.intact(network), ra.without(network, [1])]
     exact = ra.evaluate(network, single, data).mean("loss")
-    rough = ra.evaluate(replace(network, precision="bf16"), single, data).mean("loss")
+    rough = ra.evaluate(replace(network, arithmetic="bf16"), single, data).mean("loss")
     assert rough == pytest.approx(exact, rel=0.02)
     assert not np.array_equal(rough, exact)
-    by_unit = replace(ra.unravel(model, data.batch(0, 2)[0]), precision="bf16")
+    by_unit = replace(ra.unravel(model, data.batch(0, 2)[0]), arithmetic="bf16")
     both = [ra.intact(by_unit), ra.without(by_unit, [2, 3])]
     assert ra.evaluate(by_unit, both, data).mean("loss") == pytest.approx(exact, rel=0.02)
 
@@ -92,7 +95,7 @@ class Around(nn.Module):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_part_of_a_larger_model_is_refused(batches: Batches, fast: bool) -> None:
-    half = replace(ra.unravel(Around().eval(), batches.inputs, submodule="net"), precision="bf16")
+    half = replace(ra.unravel(Around().eval(), batches.inputs, submodule="net"), arithmetic="bf16")
     with pytest.raises(
         ValueError, match="bf16 is for whole models: what is around a part of Around"
     ):
@@ -110,6 +113,52 @@ def test_the_command_line_records_it(tmp_path: Path) -> None:
     options = ["--limit", "4", "--arithmetic", "bf16", "--out", str(tmp_path), "--quiet"]
     assert CliRunner().invoke(app, [*words, *options]).exit_code == 0
     entry = json.loads((tmp_path / "manifest.json").read_text())["lesion"]
-    assert entry["view"]["precision"] == "bf16"
+    assert entry["view"]["arithmetic"] == "bf16"
     wrong = CliRunner().invoke(app, [*words, "--arithmetic", "half"])
     assert wrong.exit_code == 2
+
+
+def test_what_cannot_be_in_bf16_refuses_it(batches: Batches) -> None:
+    model = cifar(8)
+    half = replace(ra.unravel(model, batches.inputs), arithmetic="bf16")
+    data = labelled()
+    for measure in (ra.gradients, ra.unit_share, ra.stream, ra.stream_images, ra.stream_spans):
+        with pytest.raises(ra.ResanalysisError, match=r"^bf16 is for routes, which are only scored; "
+                           r"gradients and streams are measured in float32 or tf32: leave "):  # fmt: skip
+            measure(half, data)
+    with pytest.raises(
+        ra.ResanalysisError, match=r"^bf16 is for routes, .*; responses are measured "
+    ):
+        ra.response(model, data, arithmetic="bf16")
+
+
+def labelled() -> Dataset:
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    return ra.image_dataset(images, np.array([0, 1, 2]), mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def test_gradients_streams_and_responses_run_in_what_was_asked_for(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's own default for convolutions on a GPU is TF32, which float32 must not mean."""
+    seen: list[str] = []
+
+    def noting(arithmetic: str) -> Any:
+        seen.append(arithmetic)
+        return computing_in(arithmetic)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("resanalysis.routes.batches.computing_in", noting)
+    model, data = cifar(8), labelled()
+    for arithmetic in ("float32", "tf32"):
+        network = replace(ra.unravel(model, batches.inputs), arithmetic=arithmetic)
+        for measure in (
+            lambda one=network: ra.gradients(one, data, method="exact"),
+            lambda one=network: ra.unit_share(one, data),
+            lambda one=network: ra.stream(one, data),
+            lambda one=network: ra.stream_spans(one, data),
+            lambda how=arithmetic: ra.response(model, data, arithmetic=how),
+            lambda one=network: ra.evaluate(one, [ra.intact(one)], data),
+        ):
+            seen.clear()
+            measure()
+            assert seen == [arithmetic]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from resanalysis import unravel
 from resanalysis.network import ResidualNetwork
-from resanalysis.routes.evaluator import PrefixTree, Scores, chosen_batch_size, evaluate
+from resanalysis.routes.batches import chosen_batch_size
+from resanalysis.routes.evaluator import Scores, evaluate
 from resanalysis.routes.route import (
     Parallel,
     Route,
@@ -20,6 +21,7 @@ from resanalysis.routes.route import (
     scaled,
     without,
 )
+from resanalysis.routes.tree import PrefixTree
 from tests.conftest import SHARED, Batches, cifar
 from tests.reference import post_activation_pass, with_zeroed
 
@@ -137,7 +139,7 @@ def test_unit_evaluations_are_as_many_as_the_tree_says(
 
     from resanalysis import evaluate as _  # noqa: F401 (the function; its module is patched below)
 
-    module = sys.modules["resanalysis.routes.evaluator"]
+    module = sys.modules["resanalysis.routes.tree"]
     calls: list[object] = []
     run = module.run_step
 
@@ -148,7 +150,7 @@ def test_unit_evaluations_are_as_many_as_the_tree_says(
     monkeypatch.setattr(module, "run_step", counting)
     routes = [intact(network), *(without(network, [u]) for u in range(6))]
     evaluate(network, routes, batches, batch_size=11)
-    assert len(calls) == 6 + 27  # the reference pass, and the tree
+    assert len(calls) == 27
 
 
 class Memory:
@@ -194,7 +196,7 @@ def test_blocks_of_routes_give_what_one_block_gives(
     generator = np.random.default_rng(0)
     routes = [without(network, generator.permutation(6)[:3].tolist()) for _ in range(20)]
     whole = evaluate(network, routes, batches)
-    monkeypatch.setattr(sys.modules["resanalysis.routes.evaluator"], "_BLOCK_STEPS", 12)
+    monkeypatch.setattr(sys.modules["resanalysis.routes.tree"], "_BLOCK_STEPS", 12)
     parts = evaluate(network, routes, batches)
     for name in whole.values:
         np.testing.assert_allclose(parts.values[name], whole.values[name], rtol=1e-5, atol=1e-6)

@@ -82,12 +82,12 @@ def test_errors_name_the_units() -> None:
 
 
 def test_a_route_that_changes_nothing_gives_the_same_output() -> None:
-    from resanalysis.routes.evaluator import run_step
+    from resanalysis.routes.tree import run_step
 
     x = torch.randn(3, 4)
     h = x
     for step in intact(NETWORK).steps:
-        h = run_step(NETWORK, step, h, ())
+        h, _ = run_step(NETWORK, step, h, ())
     assert torch.equal(h, NETWORK(x))
 
 
@@ -157,13 +157,13 @@ def test_what_cannot_run_in_parallel_is_named() -> None:
 
 
 def test_parallel_runs_compute_the_mean_of_their_units() -> None:
-    from resanalysis.routes.evaluator import run_step
+    from resanalysis.routes.tree import run_step
 
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     kept = x.clone()
     h = x
     for step in parallel(NETWORK, [(0, 1), (3, 4)], loops=2).steps:
-        h = run_step(NETWORK, step, h, ())
+        h, _ = run_step(NETWORK, step, h, ())
     u, expected = NETWORK.units, x
     for _ in range(2):
         expected = torch.stack([u[0](expected), u[1](expected)]).mean(0)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import resanalysis as ra
-from resanalysis.routes.evaluator import chosen_batch_size
+from resanalysis.routes.batches import chosen_batch_size
 from resanalysis.routes.scores import Reference, scores
 from resanalysis.view.outputs import logits_of
 from tests.conftest import cifar

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.network import Inputs, Piece, ResidualNetwork, ResidualUnit
-from resanalysis.routes.evaluator import run_step
 from resanalysis.routes.route import Route, without
 from resanalysis.routes.shortening import exported
+from resanalysis.routes.tree import run_step
 from tests.conftest import cifar
 from tests.reference import post_activation_pass
 
@@ -20,7 +20,7 @@ def along(network: ResidualNetwork, route: Route, inputs: Inputs) -> Tensor:
     with torch.no_grad():
         h, side = network.enter(inputs)
         for step in route.steps:
-            h = run_step(network, step, h, side)
+            h, side = run_step(network, step, h, side)
         return network.leave(h, side)
 
 

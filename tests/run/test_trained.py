@@ -53,7 +53,7 @@ def test_a_trained_checkpoint_loads_by_itself(folder: Path, tmp_path: Path) -> N
     assert info.preprocessing.input_size == (1, 8, 8)
     assert len(info.classes) == 10
     rows = (tmp_path / "history.csv").read_text().splitlines()
-    assert rows[0] == "epoch,rate,train_loss,train_error,test_error,seconds,step,model"
+    assert rows[0] == "epoch,rate,train_loss,train_error,test_error,seconds,step,run"
     assert len(rows) == 3
     entry = json.loads((tmp_path / "manifest.json").read_text())["train"]
     assert entry["seed"] == 5
@@ -173,6 +173,6 @@ def test_several_histories_and_gradient_norms(folder: Path, tmp_path: Path) -> N
     assert bool((norms["norm_low"] <= norms["norm"]).all())
     assert bool((norms["norm"] <= norms["norm_high"]).all())
     history = pd.read_csv(tmp_path / "plain" / "history.csv")
-    assert set(history["model"]) == {"plain8"}, "the other's is drawn, not copied"
+    assert set(history["run"]) == {"plain8, seed 0"}, "the other's is drawn, not copied"
     for name in ("history.png", "gradient_norms.pdf"):
         assert (tmp_path / "plain" / name).stat().st_size > 1000

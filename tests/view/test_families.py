@@ -142,7 +142,7 @@ def test_family(family: str) -> None:
     with torch.no_grad():
         h, side = network.enter(example)
         for unit in network.units:
-            h = network.cross(unit.index, h, side)
+            h, side = network.reach(unit.index, h, side)
             parts = unit.scaled(h, 1.0, side)
             h = unit(h, side)
             torch.testing.assert_close(parts, h, rtol=1e-4, atol=1e-4)
