@@ -84,14 +84,15 @@ def ship(checkpoint: Path, name: str, data: str, machine: str) -> str:
         "machine": machine,
     }
     write(measured)
-    hours = sum(row["seconds"] for row in facts["history"]) / 3600
+    minutes = sum(row["seconds"] for row in facts["history"]) / 60
     recipe = facts["recipe"]
-    return (
+    row = (
         f"| `{name}.pt` | {info.architecture}, width {record['options'].get('width', 16)} | "
-        f"{recipe['epochs']:g} | 60,000 | {facts['seed']} | {hours:.1f} h | "
+        f"{recipe['epochs']:g} | 60,000 | {facts['seed']} | {minutes:.0f} min | "
         f"{measured['test_error_single_precision']:.2%} | {measured['test_error']:.2%} | "
         f"{measured['predictions_changed_by_halving']} | {measured['shipped_error']:.2%} |"
     )
+    return row.replace("%", " %")
 
 
 def main() -> None:
