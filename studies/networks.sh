@@ -18,8 +18,13 @@ train() {
 }
 
 train cifar_vgg16 --width 16
-train plain56 --width 8
+# A matched set: as deep and as wide as each other, the same recipe.
+train plain20 --width 8 --epochs 3
+train resnet20 --width 8 --epochs 3
 train highway19 --width 8 --epochs 3
+train stochastic-depth20 --width 8 --epochs 3
+# Deeper ones: the plain network of 56 layers hardly learns in this time, as He et al. 2015 found.
+train plain56 --width 8
 train stochastic-depth56 --width 8
 train resnet56 --width 8
 train resnet110v2 --width 8
