@@ -98,12 +98,12 @@ def shape(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+def whole_numbers(text: str, option: str, least: int = 1) -> tuple[int, ...]:
     """The numbers of ``1..20``, ``1,2,5`` or ``1..4,8``, sorted, each once.
 
     Raises
     ------
-    typer.BadParameter : for anything else, and for numbers below 1.
+    typer.BadParameter : for anything else, and for numbers below ``least``.
     """
     found: set[int] = set()
     for part in text.split(","):
@@ -112,8 +112,8 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
             low = int(first)
             high = int(last) if dots else low
         except ValueError:
-            low, high = 1, 0
-        if low < 1 or high < low:
+            low, high = least, least - 1
+        if low < least or high < low:
             raise typer.BadParameter(
                 f"{option} {text!r}: {part.strip()!r} is no number or range; write 1..20, or 1,2,5"
             )

@@ -27,13 +27,12 @@ from resanalysis.path_gradients import (
 from resanalysis.path_gradients.drawn import drawn_paths
 from resanalysis.path_gradients.recorded import RecordedPasses
 from resanalysis.routes.batches import Block, BlockStore
+from resanalysis.statistics.bootstrap import Band, mean_band
 from resanalysis.statistics.path_length import central_interval, path_counts
 from resanalysis.statistics.path_norms import (
-    Band,
     Floats,
     decay_factor,
     in_words,
-    mean_band,
     mean_length,
     root_of_count,
     root_pseudo_values,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,16 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
-from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.route import intact, without
 from resanalysis.routes.scores import Metric
+from resanalysis.routes.subsets import Subset, nested_subsets
+from resanalysis.statistics.crossed import OVER, crossed_columns
 
 Eligible = Literal["both", "eligible", "excluded"]
+MEASURED = ("error", "loss", "agreement")
 
 
 def lesion_many(
@@ -35,13 +39,14 @@ def lesion_many(
 ) -> pd.DataFrame:
     """Delete k units drawn at random and measure the network, for several k.
 
-    Each draw is a random order of the units; its first k are deleted. The deletions of one draw are
-    nested and the same orders serve every k: common random numbers, so that curves can be compared.
+    No two draws of one k delete the same units. Where k units can be chosen in at most ``draws`` ways, all
+    ways are taken. Else a draw deletes more and more units: its deletions are nested, so that curves over k
+    compare like with like, and are redrawn only where an earlier draw has the same ones.
 
     Parameters
     ----------
     removed : numbers of units to delete; those above the number of eligible units are left out.
-    draws : orders per k; at least 30 make an interval worth drawing.
+    draws : for each k; at least 30 make an interval worth drawing.
     transitions : whether units that change the stream's shape may be deleted: ``"eligible"``,
         ``"excluded"``, or ``"both"`` protocols side by side (the paper does not say).
     metric : a score of your own, as in ``lesion``; its means are ``metric`` and ``intact_metric``.
@@ -50,7 +55,12 @@ def lesion_many(
     -------
     DataFrame : ``removed``, ``draw``, ``units`` (indices, separated by spaces), ``error``, ``loss``,
         ``agreement``, ``transitions_eligible``, and the intact network's ``intact_error`` and
-        ``intact_loss`` in every row. Draws of the second protocol are numbered on from the first's.
+        ``intact_loss`` in every row. Draws of the second protocol are numbered on from the first's. For
+        each k and protocol, in every row of it: ``distinct``, how many networks there are; ``listed``,
+        whether these are all there can be; and, of X the error, loss, agreement and metric, ``mean_X``
+        over draws and examples with its two-way bootstrap interval ``mean_X_low``, ``mean_X_high`` and the
+        standard errors ``mean_X_se_draws``, ``mean_X_se_examples`` (if the one alone varied) and
+        ``mean_X_se`` (both). ``chance_error`` is that of the best constant answer.
 
     Raises
     ------
@@ -60,40 +70,11 @@ def lesion_many(
     """
     if draws < 1:
         raise ResanalysisError(f"draws must be at least 1, got {draws}")
-    rows: list[dict[str, Any]] = []
-    left_out: set[int] = set()
-    protocols = {"both": (True, False), "eligible": (True,), "excluded": (False,)}[transitions]
-    if not any(unit.transition for unit in network.units):
-        protocols = (True,)
-    for number, eligible in enumerate(protocols):
-        pool = [u.index for u in network.units if u.deletable and (eligible or not u.transition)]
-        generator = np.random.default_rng([seed, int(eligible)])
-        orders = [generator.permutation(pool) for _ in range(draws)]
-        sizes = [k for k in sorted(set(removed)) if 1 <= k <= len(pool)]
-        left_out |= {k for k in removed if k not in sizes}
-        rows += [
-            {
-                "removed": k,
-                "draw": draw + number * draws,
-                "units": " ".join(str(unit) for unit in sorted(order[:k])),
-                "transitions_eligible": eligible,
-            }
-            for k in sizes
-            for draw, order in enumerate(orders)
-        ]
-    if not rows:
-        raise ResanalysisError(
-            f"none of {list(removed)} units can be deleted from the {len(network)} of {network.name}"
-        )
-    frame = pd.DataFrame(rows)
-    names = list(dict.fromkeys(frame["units"]))
-    routes = [
-        intact(network),
-        *(without(network, [int(unit) for unit in name.split()]) for name in names),
-    ]
+    chosen, left_out = _chosen(network, removed, draws, transitions, seed)
+    names = list(dict.fromkeys(subset.units for _, subset in chosen))
     scores = evaluate(
         network,
-        routes,
+        [intact(network), *(without(network, units) for units in names)],
         data,
         metric=metric,
         batch_size=batch_size,
@@ -102,15 +83,7 @@ def lesion_many(
         show_progress=show_progress,
         description="lesion_many",
     )
-    row_of = {name: row for row, name in enumerate(names, start=1)}
-    place = [row_of[name] for name in frame["units"]]
-    for name in ("error", "loss", "agreement"):
-        frame[name] = scores.mean(name)[place]
-    frame["intact_error"], frame["intact_loss"] = scores.mean("error")[0], scores.mean("loss")[0]
-    frame["transitions_eligible"] = frame.pop("transitions_eligible")
-    if metric is not None:
-        frame["metric"] = scores.mean("metric")[place]
-        frame["intact_metric"] = scores.mean("metric")[0]
+    frame = _table(chosen, names, scores, draws, seed).assign(chance_error=chance_error(data))
     frame.attrs = {
         "model": network.name,
         "data": data.name,
@@ -118,8 +91,77 @@ def lesion_many(
         "seed": seed,
         "draws": draws,
         "transitions": transitions,
-        "left_out": sorted(left_out),
+        "left_out": left_out,
+        "interval": OVER,
         "batch_norm": "running statistics",
         "subset": data.subset,
     }
     return frame
+
+
+def _table(
+    chosen: list[tuple[bool, Subset]],
+    names: list[tuple[int, ...]],
+    scores: Scores,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """A row for each draw, from scores of the intact network and then of each set of ``names``."""
+    row_of = {units: row for row, units in enumerate(names, start=1)}
+    place = [row_of[subset.units] for _, subset in chosen]
+    # Draws of the second protocol go on counting, so that a draw is one column of a pivot table.
+    first = chosen[0][0]
+    facts = [
+        (
+            len(subset.units),
+            subset.draw + draws * (eligible != first),
+            " ".join(map(str, subset.units)),
+        )
+        for eligible, subset in chosen
+    ]
+    frame = pd.DataFrame(facts, columns=["removed", "draw", "units"])
+    for name in MEASURED:
+        frame[name] = scores.mean(name)[place]
+    frame["transitions_eligible"] = [eligible for eligible, _ in chosen]
+    measured = tuple(name for name in (*MEASURED, "metric") if name in scores.values)
+    for name in ("error", "loss"):
+        frame[f"intact_{name}"] = scores.mean(name)[0]
+    if "metric" in measured:
+        frame["metric"], frame["intact_metric"] = (
+            scores.mean("metric")[place],
+            scores.mean("metric")[0],
+        )
+    groups = list(zip(frame["transitions_eligible"], frame["removed"], strict=True))
+    frame["distinct"] = frame.groupby(["transitions_eligible", "removed"])["units"].transform(
+        "nunique"
+    )
+    frame["listed"] = [subset.listed for _, subset in chosen]
+    values = {name: scores.values[name][place] for name in measured}
+    means = crossed_columns(values, groups, frame["listed"].tolist(), seed=seed)
+    return pd.concat([frame, means], axis=1)
+
+
+def _chosen(
+    network: ResidualNetwork,
+    removed: Sequence[int],
+    draws: int,
+    transitions: Eligible,
+    seed: int,
+) -> tuple[list[tuple[bool, Subset]], list[int]]:
+    """Every draw with whether its protocol may delete transitions; and the sizes that were left out."""
+    protocols = {"both": (True, False), "eligible": (True,), "excluded": (False,)}[transitions]
+    if not any(unit.transition for unit in network.units):
+        protocols = (True,)
+    chosen: list[tuple[bool, Subset]] = []
+    left_out: set[int] = set()
+    for eligible in protocols:
+        pool = [u.index for u in network.units if u.deletable and (eligible or not u.transition)]
+        sizes = [k for k in removed if 1 <= k <= len(pool)]
+        left_out |= set(removed) - set(sizes)
+        generator = np.random.default_rng([seed, int(eligible)])
+        chosen += [(eligible, one) for one in nested_subsets(pool, sizes, draws, generator)]
+    if not chosen:
+        raise ResanalysisError(
+            f"none of {list(removed)} units can be deleted from the {len(network)} of {network.name}"
+        )
+    return chosen, sorted(left_out)

@@ -25,7 +25,7 @@ from resanalysis.experiments.prune_order import (
     halves,
     prefixed,
 )
-from resanalysis.experiments.prune_row import COLUMNS, row_of
+from resanalysis.experiments.prune_row import COLUMNS, Measured, row_of
 from resanalysis.experiments.stream import stream
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
@@ -127,22 +127,23 @@ def prune(
     )
     place = {gone: row for row, gone in enumerate(removals, start=1)}
     costs = unit_costs(network, Batches.of(network, rest).batch(0, min(2, len(rest))).inputs)
-    rows = [row_of(scores, 0, costs, ()) | {"order": "intact", "draw": 0, "name": "intact"}]
+    measured = Measured.of(scores, seed)
+    rows = [row_of(measured, 0, costs, ()) | {"order": "intact", "draw": 0, "name": "intact"}]
     for order in found:
         for k in range(1, steps + 1):
             gone = order.units[:k]
-            row = row_of(scores, place[frozenset(gone)], costs, gone)
+            row = row_of(measured, place[frozenset(gone)], costs, gone)
             name = network.units[gone[-1]].name
             rows.append(row | {"order": order.name, "draw": order.draw, "name": name})
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     timed = _timed(network, rest, found, steps, timing, batch_size, device)
     if timed is not None:
         removed, _, moved, inputs = timed
-        measured = speed_ups(
+        ratios = speed_ups(
             moved, [found[0].units[:k] for k in removed], inputs, seconds=timing, store=store,
             seed=seed, show_progress=show_progress,
         )  # fmt: skip
-        for k, interval in zip(removed, measured, strict=True):
+        for k, interval in zip(removed, ratios, strict=True):
             at = (frame["order"] == "greedy") & (frame["removed"] == k)
             frame.loc[at, ["speedup", "speedup_low", "speedup_high"]] = list(interval)
     frame.attrs = {

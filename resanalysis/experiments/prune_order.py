@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
+from resanalysis.datasets.halves import two_parts
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
 from resanalysis.progress import progress_bar
@@ -141,15 +142,7 @@ def halves(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
             f"orders are found on some of the {len(data)} examples and measured on the others, and a "
             f"share of {share:g} leaves none for one of the two: give a calibration between 0 and 1"
         )
-    held = data.limited(wanted, seed)
-    other = ~np.isin(data.indices, held.indices)
-    return held, replace(
-        data,
-        indices=data.indices[other],
-        labels=None if data.labels is None else data.labels[other],
-        mask=None if data.mask is None else data.mask[other],
-        subset=f"the {int(other.sum())} that are not in a {held.subset}",
-    )
+    return two_parts(data, wanted, seed)
 
 
 def check_orders(orders: Sequence[str]) -> None:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resanalysis.measures.cost import Costs
 from resanalysis.routes.evaluator import Scores
-from resanalysis.statistics.intervals import (
-    Interval,
-    mean_interval,
-    paired_difference,
-    paired_rate_difference,
-    wilson,
-)
+from resanalysis.statistics.bootstrap import Band
+from resanalysis.statistics.intervals import intervals_of, paired_intervals, unchanged
 
 COLUMNS = (
     "order", "draw", "removed", "units", "unit", "name", "error", "error_low", "error_high",
@@ -27,12 +22,36 @@ COLUMNS = (
 """Of ``prune.csv``, in their order."""
 
 
-def row_of(scores: Scores, row: int, costs: Costs, gone: Sequence[int]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """Every route's numbers with their intervals, of one kind for each quantity.
+
+    Attributes
+    ----------
+    scores : ``error``, ``loss``, ``agreement``, ``kl``, a row for each route, the intact network first.
+    delta : the paired difference from the intact error.
+    """
+
+    scores: dict[str, Band]
+    delta: Band
+
+    @staticmethod
+    def of(scores: Scores, seed: int) -> Measured:
+        """From the scores of every example."""
+        error = scores.values["error"]
+        delta = paired_intervals(error, error[0], seed=seed)
+        for ends, known in zip(delta, unchanged(error[0]), strict=True):
+            ends[0] = known
+        bands = {name: intervals_of(rows, seed=seed) for name, rows in scores.values.items()}
+        return Measured(bands, delta)
+
+
+def row_of(measured: Measured, row: int, costs: Costs, gone: Sequence[int]) -> dict[str, Any]:
     """Numbers of one route beside those of the intact network.
 
     Parameters
     ----------
-    scores, row : the scores, intact network first, and the number of the route.
+    measured, row : of all routes, and the number of this one.
     gone : units without branches, in the order they went.
 
     Returns
@@ -53,29 +72,7 @@ def row_of(scores: Scores, row: int, costs: Costs, gone: Sequence[int]) -> dict[
         "speedup_low": np.nan,
         "speedup_high": np.nan,
     }
-    for name, values in scores.values.items():
-        interval = _interval(values[row])
-        facts |= dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
-    error, base = scores.values["error"][row], scores.values["error"][0]
-    if not gone:
-        change = Interval(0.0, 0.0, 0.0) if np.isfinite(base).all() else Interval(*[np.nan] * 3)
-    elif _is_rate(error) and _is_rate(base):
-        change = paired_rate_difference(error, base)
-    elif len(error) > 1:
-        change = paired_difference(error, base)
-    else:
-        change = Interval(float(error[0] - base[0]), np.nan, np.nan)
-    return facts | dict(zip(("delta", "delta_low", "delta_high"), change, strict=True))
-
-
-def _is_rate(values: NDArray[np.float32]) -> bool:
-    return bool(np.isin(values, (0.0, 1.0)).all())
-
-
-def _interval(values: NDArray[np.float32]) -> Interval:
-    """Mean with Wilson's interval of a rate, or the t interval of other values."""
-    mean = float(values.mean(dtype=np.float64))
-    if _is_rate(values):
-        low, high = wilson(float(values.sum(dtype=np.float64)), len(values))
-        return Interval(mean, float(low), float(high))
-    return mean_interval(values) if len(values) > 1 else Interval(mean, np.nan, np.nan)
+    for name, band in (measured.scores | {"delta": measured.delta}).items():
+        ends = band.row(row)
+        facts |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return facts

@@ -59,7 +59,7 @@ def rearrange(
     kinds : which of these.
     sizes : how many units the middle holds, over all stages; sizes that no middle has are left out. Every
         one there is if left out, or 20 evenly spread.
-    draws : random orders at each size; more of them add to the first ones and change none.
+    draws : random orders at each size, none of them twice; all where a middle has no more than these.
     loops : of ``looped``.
     stage : rearrange the units of this stage alone.
     measure : what the score counts: ``accuracy`` (of the next token, for language models) where there
@@ -68,11 +68,12 @@ def rearrange(
     Returns
     -------
     DataFrame : the intact network, then a row for each altered one: ``kind``, ``touched`` (number of
-        units), ``draw``, ``units`` (those touched, separated by spaces), ``order`` (the unit at each
-        position; empty where several or none run there), ``score`` = (measured − chance) / (intact −
-        chance) with chance the share of the most common right answer, its paired bootstrap interval over
-        examples ``score_low``, ``score_high``, ``error``, ``loss``, ``agreement``, ``kl``, and in every
-        row the intact network's ``intact_error`` and the ``chance``.
+        units that move, are deleted or run in parallel), ``draw``, ``units`` (those, separated by
+        spaces), ``order`` (the unit at each position; empty where several or none run there), ``score`` =
+        (measured − chance) / (intact − chance) with chance the share of the most common right answer, its
+        paired bootstrap interval over examples ``score_low``, ``score_high``, ``error``, ``loss``,
+        ``agreement``, ``kl``, in every row the intact network's ``intact_error`` and the ``chance``;
+        last ``size``, the units of the middle, whether they moved or not.
 
     Raises
     ------
@@ -110,6 +111,7 @@ def rearrange(
             "draw": 0,
             "units": "",
             "order": _text(range(len(network))),
+            "size": 0,
         }
     ]
     rows += [
@@ -119,6 +121,7 @@ def rearrange(
             "draw": one.draw,
             "units": _text(one.units),
             "order": _text(one.order or ()),
+            "size": one.size,
         }
         for one in altered
     ]
@@ -126,6 +129,7 @@ def rearrange(
     for name in ("error", "loss", "agreement", "kl"):
         frame[name] = scores.mean(name)
     frame["intact_error"], frame["chance"] = scores.mean("error")[0], yard.chance
+    frame["size"] = frame.pop("size")
     frame.attrs = {
         "model": network.name,
         "data": data.name,

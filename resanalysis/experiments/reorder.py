@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.orders import (
+    Groups,
+    Order,
+    by_swaps,
+    count_orders,
+    evenly_by_tau,
+    every_order,
+    tau_bin,
+)
 from resanalysis.routes.route import interchangeable, kendall_tau, reordered
 from resanalysis.routes.scores import Metric
+from resanalysis.statistics.crossed import OVER, crossed_columns
 
-# Tables and figures bin Kendall tau in steps of this width.
-TAU_BIN = 0.05
+Protocol = Literal["even", "veit"]
+
+# Orders, or orders for each number of swaps, if nobody says how many.
+SWAPS = tuple(range(1, 21))
+DRAWS: dict[str, int] = {"even": 300, "veit": 50}
+# Tables and figures bin Kendall tau in steps of this width; random swaps alone stay near 1.
+TAU_BIN: dict[str, float] = {"even": 0.05, "veit": 0.025}
+MEASURED = ("error", "loss", "agreement")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The orders of a run, and whether they are all there are."""
+
+    orders: list[Order]
+    listed: bool
 
 
 def reorder(
     network: ResidualNetwork,
     data: Dataset,
     *,
-    draws: int = 300,
+    draws: int | None = None,
+    protocol: Protocol = "even",
+    swaps: Sequence[int] | None = None,
+    hold: Sequence[int] = (),
     metric: Metric | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
@@ -31,40 +64,45 @@ def reorder(
 ) -> pd.DataFrame:
     """Exchange random pairs of units whose streams have the same shape, more and more of them.
 
-    Units stay inside their stage; transitions stay where they are. The numbers of swaps are chosen so
-    that the orders cover the range of Kendall's tau evenly, from one swap to thorough shuffles. Tau is
-    taken over **all** units of the chain, also those that cannot move.
+    Units stay inside their stage; transitions stay where they are. No order is run twice, and the trained
+    one only as draw 0; where there are no more orders than asked for, all are run. Tau is taken over
+    **all** units of the chain, also those that cannot move.
 
     Parameters
     ----------
-    draws : random orders, beside the trained one (draw 0); fewer if there are not as many.
+    draws : random orders, beside the trained one: 300 in all (``even``), or 50 for each number of swaps
+        (``veit``) if left out; fewer if there are not as many.
+    protocol : ``even`` chooses numbers of swaps so that the orders cover the range of tau evenly; ``veit``
+        makes each number of ``swaps`` in turn, as published, which keeps tau near 1.
+    swaps : of ``veit``: 1 to 20 if left out.
+    hold : units that stay in place. Which units move is not independent of tau: the first unit moves in
+        few orders near 1 and in nearly all far from it, and costs more than others. ``hold=[0]`` takes that
+        away.
     metric : a score of your own, as in ``lesion``; its mean is the column ``metric``.
 
     Returns
     -------
     DataFrame : ``draw``, ``swaps``, ``kendall_tau``, ``order`` (unit at each position, separated by
-        spaces), ``error``, ``loss``, ``agreement``.
+        spaces), ``error``, ``loss``, ``agreement``; ``first_moved``, whether unit 0 runs elsewhere;
+        ``tau_stage0``, ``tau_stage1``… over the units of one stage (NaN of a stage with one unit);
+        ``largest_displacement``, in positions; ``tau_bin``, the upper end of the bin of tau. Orders of one
+        bin that agree in ``first_moved`` form a group; in every row of it: ``distinct``, how many there
+        are; ``listed``, whether all orders that there can be were run; ``mean_error`` and the rest, with
+        two-way intervals over draws and examples, as in ``lesion_many``. ``chance_error`` is that of
+        the best constant answer.
 
     Raises
     ------
-    ResanalysisError : if no two units can change places.
+    ResanalysisError : if no two units can change places, or an option makes no sense.
 
     Source: Veit et al. 2016, §4.3.
     """
-    groups = [group for group in interchangeable(network) if len(group) > 1]
-    if not groups:
-        raise ResanalysisError(
-            f"no two of the {len(network)} units of {network.name} have the same shape and stage: "
-            "there is nothing to reorder"
-        )
-    if draws < 1:
-        raise ResanalysisError(f"draws must be at least 1, got {draws}")
-    generator = np.random.default_rng(seed)
-    chosen = _evenly_by_tau(len(network), groups, draws, generator)
-    orders = [(0, tuple(range(len(network)))), *chosen]
+    groups = _movable(network, hold)
+    chosen = _chosen(len(network), groups, protocol, draws, swaps, seed)
+    orders = [Order(tuple(range(len(network))), 0, 0), *chosen.orders]
     scores = evaluate(
         network,
-        [reordered(network, order) for _, order in orders],
+        [reordered(network, order.units) for order in orders],
         data,
         metric=metric,
         batch_size=batch_size,
@@ -73,56 +111,96 @@ def reorder(
         show_progress=show_progress,
         description="reorder",
     )
+    measured = MEASURED if metric is None else (*MEASURED, "metric")
+    width = TAU_BIN[protocol]
     frame = pd.DataFrame(
         {
             "draw": range(len(orders)),
-            "swaps": [swaps for swaps, _ in orders],
-            "kendall_tau": [kendall_tau(order) for _, order in orders],
-            "order": [" ".join(str(unit) for unit in order) for _, order in orders],
-            **{name: scores.mean(name) for name in ("error", "loss", "agreement")},
-            **({} if metric is None else {"metric": scores.mean("metric")}),
+            "swaps": [order.swaps for order in orders],
+            "kendall_tau": [kendall_tau(order.units) for order in orders],
+            "order": [" ".join(map(str, order.units)) for order in orders],
+            **{name: scores.mean(name) for name in measured},
         }
-    )
+    ).join(_moved(network, np.array([order.units for order in orders])))
+    frame["tau_bin"] = [1 - width * tau_bin(tau, width) for tau in frame["kendall_tau"]]
+    groups_of_rows = list(zip(frame["tau_bin"], frame["first_moved"], strict=True))
+    together = [None, *groups_of_rows[1:]]  # the trained order is no draw
+    frame["distinct"] = [1, *(together.count(group) for group in together[1:])]
+    frame["listed"] = chosen.listed
+    values = {name: scores.values[name] for name in measured}
+    means = crossed_columns(values, together, frame["listed"].tolist(), seed=seed)
+    frame = pd.concat([frame, means], axis=1).assign(chance_error=chance_error(data))
     frame.attrs = {
         "model": network.name,
         "data": data.name,
         "n": len(data),
         "seed": seed,
-        "draws": len(chosen),
+        "draws": len(chosen.orders),
+        "protocol": protocol,
+        "hold": list(hold),
         "tau_over": f"all {len(network)} units",
+        "tau_bin": width,
         "movable": sum(len(group) for group in groups),
+        "interval": OVER,
         "batch_norm": "running statistics",
         "subset": data.subset,
     }
+    if protocol == "veit":
+        frame.attrs["swaps"] = sorted(set(frame["swaps"]) - {0})
     return frame
 
 
-def _evenly_by_tau(
-    units: int, groups: list[tuple[int, ...]], draws: int, generator: np.random.Generator
-) -> list[tuple[int, tuple[int, ...]]]:
-    """Orders whose tau is spread evenly: many candidates, then the same number from every bin of tau."""
-    movable = sum(len(group) for group in groups)
-    weights = np.array([len(group) * (len(group) - 1) / 2 for group in groups])
-    candidates: list[tuple[int, tuple[int, ...]]] = []
-    for swaps in np.unique(np.geomspace(1, max(2, 2 * movable), 12).round().astype(int)):
-        for _ in range(max(draws, 50)):
-            order = list(range(units))
-            for pick in generator.choice(len(groups), size=swaps, p=weights / weights.sum()):
-                a, b = generator.choice(groups[pick], size=2, replace=False)
-                order[a], order[b] = order[b], order[a]
-            if order != list(range(units)):
-                candidates.append((int(swaps), tuple(order)))
-    bins: dict[int, list[int]] = {}
-    for index in generator.permutation(len(candidates)):
-        tau = kendall_tau(candidates[index][1])
-        bins.setdefault(int((1 - tau) / TAU_BIN), []).append(int(index))
-    kept: list[int] = []
-    taken: set[tuple[int, ...]] = set()
-    while len(kept) < draws and any(bins.values()):
-        for name in sorted(bins):
-            if bins[name] and len(kept) < draws:
-                index = bins[name].pop()
-                if candidates[index][1] not in taken:
-                    taken.add(candidates[index][1])
-                    kept.append(index)
-    return [candidates[index] for index in sorted(kept)]
+def _movable(network: ResidualNetwork, hold: Sequence[int]) -> list[tuple[int, ...]]:
+    """Units that may change places, without those held."""
+    unknown = [unit for unit in hold if not 0 <= unit < len(network)]
+    if unknown:
+        raise ResanalysisError(
+            f"the network has units 0 to {len(network) - 1}, and is to hold {unknown[0]}"
+        )
+    free = [tuple(unit for unit in group if unit not in hold) for group in interchangeable(network)]
+    groups = [group for group in free if len(group) > 1]
+    if not groups:
+        held = f" but for the units held, {', '.join(map(str, hold))}" if hold else ""
+        raise ResanalysisError(
+            f"no two of the {len(network)} units of {network.name} have the same shape and stage"
+            f"{held}: there is nothing to reorder"
+        )
+    return groups
+
+
+def _chosen(
+    units: int,
+    groups: Groups,
+    protocol: str,
+    draws: int | None,
+    swaps: Sequence[int] | None,
+    seed: int,
+) -> _Chosen:
+    if protocol not in get_args(Protocol):
+        raise ResanalysisError(f"no protocol {protocol!r}; there are even and veit")
+    wanted = DRAWS[protocol] if draws is None else draws
+    if wanted < 1:
+        raise ResanalysisError(f"draws must be at least 1, got {wanted}")
+    if swaps is not None and protocol != "veit":
+        raise ResanalysisError("the protocol even chooses the numbers of swaps itself; name veit")
+    times = sorted(set(SWAPS if swaps is None else swaps))
+    if not times or times[0] < 1:
+        raise ResanalysisError(f"numbers of swaps are at least 1, got {times or 'none'}")
+    if count_orders(groups) <= wanted:
+        return _Chosen(every_order(units, groups), True)
+    generator = np.random.default_rng(seed)
+    if protocol == "veit":
+        return _Chosen(by_swaps(units, groups, times, wanted, generator), False)
+    return _Chosen(evenly_by_tau(units, groups, wanted, TAU_BIN["even"], generator), False)
+
+
+def _moved(network: ResidualNetwork, orders: NDArray[np.int64]) -> pd.DataFrame:
+    """What moved in each of the orders (draws, units)."""
+    positions = np.arange(orders.shape[1])
+    facts: dict[str, Any] = {"first_moved": orders[:, 0] != 0}
+    for stage in dict.fromkeys(unit.stage for unit in network.units):
+        here = np.array([unit.stage == stage for unit in network.units])
+        tau = [kendall_tau(order[here].tolist()) for order in orders]
+        facts[f"tau_stage{stage}"] = tau if here.sum() > 1 else np.nan
+    facts["largest_displacement"] = np.abs(orders - positions).max(axis=1)
+    return pd.DataFrame(facts)

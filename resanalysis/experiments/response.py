@@ -29,10 +29,9 @@ from resanalysis.routes.batches import (
     BlockStore,
     examples_at_once,
 )
+from resanalysis.statistics.bootstrap import bootstrap
 
 Floats = NDArray[np.float64]
-
-RESAMPLES = 1000
 
 
 def response(
@@ -334,23 +333,12 @@ def std_interval(
         first, second = n * centred, m2 + n * centred**2
 
         def pooled(weights: Floats) -> Floats:
-            total = n @ weights
-            variance = second @ weights / total - (first @ weights / total) ** 2
+            total = weights @ n.T
+            variance = weights @ second.T / total - (weights @ first.T / total) ** 2
             return np.sqrt(np.maximum(variance, 0))
 
-        std = pooled(np.ones((images, 1)))[:, 0]
-        if images < 2:
-            return std, np.full_like(std, np.nan), np.full_like(std, np.nan)
-        generator = np.random.default_rng(seed)
-        equal = np.full(images, 1 / images)
-        drawn = [
-            pooled(generator.multinomial(images, equal, size=100).T.astype(np.float64))
-            for _ in range(RESAMPLES // 100)
-        ]
-        low, high = np.nanquantile(
-            np.concatenate(drawn, axis=1), [0.5 - level / 2, 0.5 + level / 2], axis=1
-        )
-    return std, low, high
+        found = bootstrap(pooled, images, level=level, seed=seed)
+    return found.mean, found.low, found.high
 
 
 def _warn(model: str, quiet: Sequence[str], shared: Sequence[str]) -> None:

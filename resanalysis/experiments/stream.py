@@ -14,11 +14,9 @@ from resanalysis.measures.passage import (
 )
 from resanalysis.network import ResidualNetwork
 from resanalysis.routes.evaluator import BlockStore, EvaluationData
-from resanalysis.statistics.intervals import wilson
+from resanalysis.statistics.intervals import intervals_of
 
 Floats = NDArray[np.float64]
-
-RESAMPLES = 1000
 
 
 def stream(
@@ -36,7 +34,7 @@ def stream(
 
     A stream (N, T, C) is one vector a token, whose values are averaged over the tokens of an example that
     the attention mask keeps; any other stream is one vector an image. Values are per example, then
-    averaged, with a bootstrap interval over examples (Wilson's for an error of 0 or 1).
+    averaged, with a bootstrap interval over examples (Wilson's where every value is 0 or 1).
 
     Parameters
     ----------
@@ -85,10 +83,8 @@ def stream(
     )
     bounds: dict[str, Floats] = {}
     for name in MEASURED:
-        values = images[name]
-        frame[name], bounds[f"{name}_low"], bounds[f"{name}_high"] = (
-            _rates(values, level) if name == "exit_error" else mean_bands(values, level, seed)
-        )
+        found = intervals_of(images[name], level=level, seed=seed)
+        frame[name], bounds[f"{name}_low"], bounds[f"{name}_high"] = found
     facts = {
         "stage": [unit.stage for unit in network.units],
         "transition": [unit.transition for unit in network.units],
@@ -115,38 +111,3 @@ def _by_token(network: ResidualNetwork) -> bool:
 
 def _numbers(values: list[float | None]) -> list[float]:
     return [float("nan") if value is None else value for value in values]
-
-
-def mean_bands(values: Floats, level: float = 0.95, seed: int = 0) -> tuple[Floats, Floats, Floats]:
-    """Means of (units, N) over images with percentile bootstrap intervals; NaN values are left out.
-
-    The same resamples serve every unit, so that units can be compared. Source: Efron 1979.
-    """
-    there = np.isfinite(values)
-    filled = np.where(there, values, 0.0)
-    images = values.shape[1]
-    weights = np.random.default_rng(seed).multinomial(
-        images, np.full(images, 1 / images), size=RESAMPLES
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(1) / there.sum(1)
-        if images < 2:
-            return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-        drawn = (filled @ weights.T) / (there @ weights.T)
-    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    known = there.any(axis=1)
-    if known.any():
-        ends = [0.5 - level / 2, 0.5 + level / 2]
-        low[known], high[known] = np.nanquantile(drawn[known], ends, axis=1)
-    return mean, low, high
-
-
-def _rates(values: Floats, level: float) -> tuple[Floats, Floats, Floats]:
-    """Error rates with Wilson intervals; the errors of a language model are fractions of positions."""
-    known = np.isfinite(values).all(axis=1)
-    if not np.isin(values[known], (0.0, 1.0)).all():
-        return mean_bands(values, level)
-    mean, low, high = (np.full(len(values), np.nan) for _ in range(3))
-    mean[known] = values[known].mean(axis=1)
-    low[known], high[known] = wilson(values[known].sum(axis=1), values.shape[1], level)
-    return mean, low, high

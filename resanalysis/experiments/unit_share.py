@@ -14,7 +14,7 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import At, Tape, freeze, residual_units, unit_shares
 from resanalysis.path_gradients.recorded import RecordedPasses
 from resanalysis.routes.batches import Block, BlockStore
-from resanalysis.statistics.path_norms import Band, mean_band
+from resanalysis.statistics.bootstrap import Band, mean_band
 
 
 def unit_share(

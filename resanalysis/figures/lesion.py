@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from resanalysis.figures.legends import shared_legend
 from resanalysis.figures.style import (
     BLUE,
     FULL,
@@ -19,76 +20,145 @@ from resanalysis.figures.style import (
     legend_above,
     measured,
     metric_label,
-    new_figure,
+    one_axes,
+    panelled,
     whole_numbers,
 )
 from resanalysis.figures.words import Headlines, percent
 
+# Significant at this level after Holm's correction: filled; else the marker is hollow.
+LEVEL = 0.05
+# A chance line far above all data would squeeze them; nearer than this it says that they saturate.
+_NEAR_CHANCE = 0.8
+
+# What a paired difference is called, and the columns it is in.
+_CHANGES = {"error": "delta", "metric": "metric_delta"}
+
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
-    """One point per deleted unit, the intact network as a line.
+    """One point per deleted unit: how much worse than intact, with the interval of the paired difference.
 
     Needs ``unit``, ``transition``, ``stage`` and the metric (the error, or the agreement of data without
-    labels); draws intervals from ``METRIC_low`` and ``METRIC_high`` where they are there. Conclude from a
-    flat row of points that no single unit is needed; from a peak at the transitions, that the change of
-    representation there is.
+    labels). The error is drawn as ``delta``, its difference from the intact network on the same examples,
+    whose level the legend says; anything without a paired difference as it is, with ``METRIC_low`` and
+    ``METRIC_high``. Filled points are significant after Holm's correction (``p_holm``). Conclude from a flat
+    row of hollow points that no single unit is needed.
     """
     if ax is None:
-        ax = new_figure()[1][0]
+        ax = one_axes()
     metric = measured(frame, metric)
-    low, high = f"{metric}_low", f"{metric}_high"
-    with_intervals = low in frame and high in frame
-    intact = frame.loc[frame["unit"] == -1].iloc[0]
-    units = frame.loc[(frame["unit"] >= 0) & frame[metric].notna()]
-    stages = frame.loc[frame["unit"] >= 0]
+    paired = _CHANGES.get(metric, "")
+    column = paired if paired in frame else metric
+    units = frame.loc[(frame["unit"] >= 0) & frame[column].notna()]
     with mpl.rc_context(RC):
-        for number, (_, members) in enumerate(stages.groupby("stage", sort=True)):
-            if number % 2:
-                ax.axvspan(members["unit"].min() - 0.5, members["unit"].max() + 0.5,
-                           color="0.95", zorder=0, linewidth=0)  # fmt: skip
-        if with_intervals:
-            ax.axhspan(intact[low], intact[high], color=INTACT, alpha=0.12, lw=0)
-        ax.axhline(intact[metric], color=INTACT, linestyle="--", linewidth=0.9, label="intact")
-        kinds = ((False, BLUE, "o", "unit deleted"), (True, ORANGE, "D", "transition deleted"))
-        for transition, colour, marker, label in kinds:
-            chosen = units.loc[units["transition"].astype(bool) == transition]
-            if chosen.empty:
-                continue
-            bars = None
-            if with_intervals:
-                value = chosen[metric].to_numpy()
-                bars = np.maximum(0, np.stack([value - chosen[low], chosen[high] - value]))
-            ax.errorbar(chosen["unit"], chosen[metric], yerr=bars, fmt=marker, color=colour,
-                        label=label, elinewidth=0.8, capsize=0, markersize=3.2, clip_on=False)  # fmt: skip
+        _stages(ax, frame)
+        _intact(ax, frame, metric, column)
+        if column == "delta" and "p_holm" in units:
+            ax.plot([], [], "o", color="0.4", markerfacecolor="white", markeredgewidth=0.7, markersize=3.2,
+                    label="hollow: n.s. (Holm)")  # fmt: skip
+        for transition, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "D")):
+            _points(ax, units.loc[units["transition"].astype(bool) == transition], column, colour,
+                    marker, "transition" if transition else "unit")  # fmt: skip
         ax.set_xlabel("Unit deleted (shading: stages)")
-        ax.set_ylabel(metric_label(metric))
-        ax.set_xlim(-0.7, stages["unit"].max() + 0.7)
+        name = metric_label(metric)
+        ax.set_ylabel(f"Change of {name[0].lower()}{name[1:]}" if column == paired else name)
+        ax.set_xlim(-0.7, float(frame["unit"].to_numpy().max()) + 0.7)
         whole_numbers(ax.xaxis)
-        drawn = [metric, low, high] if with_intervals else [metric]
-        values = frame[drawn].to_numpy(float)
-        top = float(np.nanmax(values, initial=0.0))
         if metric == "perplexity":  # one unit of a language model can cost a thousandfold
             ax.set_yscale("log")
-            legend_above(ax)
-            return ax
-        ax.set_ylim(float(np.nanmin(values, initial=0.0)) * 1.08, top * 1.08 if top > 0 else 1)
+        else:
+            _limits(ax, frame, column, metric)
         legend_above(ax)
     return ax
 
 
-def lesion(frame: pd.DataFrame, *, metric: str | None = None, width: float = FULL) -> Figure:
+def _stages(ax: Axes, frame: pd.DataFrame) -> None:
+    """Every other stage shaded."""
+    stages = frame.loc[frame["unit"] >= 0].groupby("stage", sort=True)["unit"]
+    for number, (_, members) in enumerate(stages):
+        if number % 2:
+            ax.axvspan(
+                members.min() - 0.5, members.max() + 0.5, color="0.95", zorder=0, linewidth=0
+            )
+
+
+def _intact(ax: Axes, frame: pd.DataFrame, metric: str, column: str) -> None:
+    """The intact network: the zero of a difference, else its own level with its interval."""
+    intact = frame.loc[frame["unit"] == -1].iloc[0]
+    if column == metric:
+        if f"{metric}_low" in frame:
+            ax.axhspan(
+                intact[f"{metric}_low"], intact[f"{metric}_high"], color=INTACT, alpha=0.12, lw=0
+            )
+        ax.axhline(intact[metric], color=INTACT, linestyle="--", linewidth=0.9, label="intact")
+        return
+    ax.axhline(
+        0, color=INTACT, linestyle="--", linewidth=0.9, label=f"intact: {intact[metric]:.3g}"
+    )
+
+
+def _points(
+    ax: Axes, units: pd.DataFrame, column: str, colour: str, marker: str, kind: str
+) -> None:
+    """Intervals as bars, significant units filled, the others hollow."""
+    low, high = f"{column}_low", f"{column}_high"
+    significant = np.ones(len(units), dtype=bool)
+    tested = column == "delta" and "p_holm" in units
+    if tested:
+        significant = units["p_holm"].to_numpy(float) < LEVEL
+    for filled in (True, False):
+        chosen = units.loc[significant == filled]
+        if chosen.empty:
+            continue
+        value = chosen[column].to_numpy(float)
+        bars = None
+        if low in chosen:
+            bars = np.maximum(0, np.stack([value - chosen[low], chosen[high] - value]))
+        label = f"{kind} deleted" if filled or not significant.any() else None
+        ax.errorbar(chosen["unit"], value, yerr=bars, fmt=marker, color=colour, label=label,
+                    markerfacecolor=colour if filled else "white", markeredgewidth=0.7,
+                    elinewidth=0.8, capsize=0, markersize=3.2)  # fmt: skip
+
+
+def _limits(ax: Axes, frame: pd.DataFrame, column: str, metric: str) -> None:
+    """Room for every point with its bar, and for chance where points come near it."""
+    names = [name for name in (column, f"{column}_low", f"{column}_high") if name in frame]
+    values = frame[names].to_numpy(float)
+    bottom, top = float(np.nanmin(values, initial=0.0)), float(np.nanmax(values, initial=0.0))
+    if metric == "error" and "chance_error" in frame:
+        chance = float(frame["chance_error"].iloc[0])
+        if column != metric:
+            chance -= float(frame.loc[frame["unit"] == -1, metric].iloc[0])
+        if np.nanmax(frame[column].to_numpy(float)) >= _NEAR_CHANCE * chance:
+            ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
+            top = max(top, chance)
+    room = 0.06 * (top - bottom)
+    ax.set_ylim(bottom - room if bottom < 0 else bottom, top + room if top > bottom else 1)
+
+
+def lesion(
+    frame: pd.DataFrame,
+    *,
+    metric: str | None = None,
+    width: float = FULL,
+    panel: str | None = None,
+) -> Figure:
     """The figure of ``lesion.csv``."""
-    figure, (ax,) = new_figure(width, 2.3)
-    draw(frame, ax, metric=metric)
+
+    def drawn(ax: Axes) -> Axes:
+        return draw(frame, ax, metric=metric)
+
+    figure, axes = panelled([drawn], "lesion", width=width, panel=panel, height=2.3)
+    shared_legend(figure, axes)
     return figure
 
 
 TITLE = "Each unit deleted alone"
 HOW_TO_READ = (
-    "Error with one unit's branch deleted and its skip left in place; the dashed line is the intact "
-    "network. Conclude from points near the line that no single unit is needed. Bars are 95 % Wilson "
-    "intervals over examples; whether a unit matters is told by the paired differences and the Holm- "
-    "corrected tests of the table."
+    "What deleting one unit's branch adds to the error of the intact network, its skip left in place. Conclude "
+    "from points at zero that no single unit is needed. Bars are 95 % intervals of the paired difference over "
+    "examples; filled points differ from the intact network after Holm's correction over units (exact McNemar "
+    "tests, 5 %)."
 )
 
 

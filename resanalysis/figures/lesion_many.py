@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import matplotlib as mpl
@@ -10,72 +11,44 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from resanalysis.figures.legends import shared_legend
 from resanalysis.figures.style import (
     BLUE,
     FULL,
     INTACT,
-    ORANGE,
     RC,
     legend_above,
     measured,
     metric_label,
-    new_figure,
+    one_axes,
+    panelled,
     whole_numbers,
 )
 from resanalysis.figures.words import Headlines, column, percent
-from resanalysis.statistics.intervals import bootstrap_mean
 
-# More boxes than this do not fit side by side; bands take their place.
-MOST_BOXES = 25
+# From this share of chance on, an error saturates and the line of chance says so.
+_NEAR_CHANCE = 0.8
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
-    """A box per k over draws (whiskers: 5 % to 95 %), the means joined by a line with 95 % intervals.
+    """Bands over the draws (5 % to 95 %, and the middle half), their median, and the mean with its interval.
 
-    For many k, the same quantiles are drawn as two bands. Needs ``removed`` and the metric; splits by
-    ``transitions_eligible`` and draws the intact network from ``intact_METRIC`` where they are there. The
-    interval of a mean is over draws. Conclude from a smooth rise that no small set of units is
-    needed: the network degrades like an ensemble that loses members.
+    Needs ``removed`` and the metric, of one protocol; draws ``mean_METRIC`` with its interval over draws
+    and examples, the intact network from ``intact_METRIC``, and ``chance_error`` where the error comes near
+    it, where they are there. Conclude from a smooth rise that no small set of units is needed: the network
+    degrades like an ensemble that loses members.
     """
     if ax is None:
-        ax = new_figure()[1][0]
+        ax = one_axes()
     metric = measured(frame, metric)
     with mpl.rc_context(RC):
-        if "transitions_eligible" in frame:
-            flags = frame["transitions_eligible"].astype(bool)
-            groups = [
-                (flag, frame.loc[flags == flag]) for flag in (True, False) if flag in set(flags)
-            ]
-        else:
-            groups = [(True, frame)]
-        width = 0.7 / len(groups)
-        for place, (eligible, rows) in enumerate(groups):
-            colour, marker = (BLUE, "o") if eligible else (ORANGE, "D")
-            sizes = np.unique(rows["removed"].to_numpy(int))
-            values = [rows.loc[rows["removed"] == k, metric].to_numpy(float) for k in sizes]
-            at = sizes + (place - (len(groups) - 1) / 2) * (width + 0.05)
-            if len(sizes) > MOST_BOXES:
-                at = sizes.astype(float)
-                _bands(ax, at, values, colour)
-            else:
-                ax.boxplot(
-                    values, positions=at, widths=width, whis=(5, 95), showfliers=False,
-                    patch_artist=True, manage_ticks=False,
-                    boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": colour, "linewidth": 0.6},
-                    medianprops={"color": colour, "linewidth": 1.0},
-                    whiskerprops={"color": colour, "linewidth": 0.6},
-                    capprops={"color": colour, "linewidth": 0.6},
-                )  # fmt: skip
-            intervals = np.array([bootstrap_mean(value) for value in values])
-            means = intervals[:, 0]
-            errors = np.abs(intervals[:, 1:].T - means)
-            name = "transitions may go" if eligible else "transitions stay"
-            ax.errorbar(at, means, yerr=errors, color=colour, fmt=f"{marker}-", linewidth=0.8,
-                        markersize=2.2, elinewidth=0.9, label=f"mean, {name}")  # fmt: skip
+        _bands(ax, frame, metric)
+        _mean(ax, frame, metric)
         intact = f"intact_{metric}"
         if intact in frame:
             ax.axhline(float(frame[intact].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
                        label="intact")  # fmt: skip
+        _chance(ax, frame, metric)
         ax.set_xlabel("Units deleted at random")
         ax.set_ylabel(metric_label(metric))
         if metric != "metric":  # a user's own may be negative
@@ -85,26 +58,91 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     return ax
 
 
-def _bands(ax: Axes, at: np.ndarray, values: list[np.ndarray], colour: str) -> None:
-    """5 % to 95 % of the draws in a light band, their middle half in a darker one."""
-    quantiles = np.array([np.quantile(value, [0.05, 0.25, 0.75, 0.95]) for value in values]).T
-    for low, high, alpha in ((0, 3, 0.15), (1, 2, 0.3)):
-        ax.fill_between(at, quantiles[low], quantiles[high], color=colour, alpha=alpha, linewidth=0)
+def _eligible(frame: pd.DataFrame) -> bool:
+    """Whether transitions may be deleted too; tables that do not say have no transitions."""
+    return "transitions_eligible" not in frame or bool(frame["transitions_eligible"].iloc[0])
 
 
-def lesion_many(frame: pd.DataFrame, *, metric: str | None = None, width: float = FULL) -> Figure:
-    """The figure of ``lesion_many.csv``."""
-    figure, (ax,) = new_figure(width, 2.4)
-    draw(frame, ax, metric=metric)
+def _bands(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
+    """Quantiles of the draws by k; a single k is drawn with some width, to be seen at all."""
+    removed, draws = frame["removed"].to_numpy(float), frame[metric].to_numpy(float)
+    at = np.unique(removed)
+    quantiles = [0.05, 0.25, 0.5, 0.75, 0.95]
+    values = np.array([np.quantile(draws[removed == k], quantiles) for k in at]).T
+    if len(at) == 1:
+        at, values = np.array([at[0] - 0.3, at[0] + 0.3]), np.repeat(values, 2, axis=1)
+    for low, high, alpha, label in ((0, 4, 0.15, "90 % of draws"), (1, 3, 0.3, "middle half")):
+        ax.fill_between(at, values[low], values[high], color=BLUE, alpha=alpha, linewidth=0,
+                        label=label)  # fmt: skip
+    ax.plot(at, values[2], color=BLUE, linewidth=1.0, label="median")
+
+
+def _mean(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
+    """The mean and its interval, which is over draws and examples."""
+    name = f"mean_{metric}"
+    if name not in frame:
+        return
+    rows = frame.groupby("removed")[[name, f"{name}_low", f"{name}_high"]].first()
+    mean, low, high = rows.to_numpy(float).T
+    bars = np.maximum(0, np.stack([mean - low, high - mean]))
+    ax.errorbar(rows.index, mean, yerr=bars, color=INTACT, fmt="o", markersize=2.2, elinewidth=0.8,
+                markerfacecolor=BLUE, markeredgewidth=0.5,
+                label="mean, 95 % over draws × examples")  # fmt: skip
+
+
+def _chance(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
+    if metric != "error" or "chance_error" not in frame:
+        return
+    chance = float(frame["chance_error"].iloc[0])
+    if frame["error"].to_numpy(float).max() >= _NEAR_CHANCE * chance:
+        ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
+
+
+def lesion_many(
+    frame: pd.DataFrame,
+    *,
+    metric: str | None = None,
+    width: float = FULL,
+    panel: str | None = None,
+) -> Figure:
+    """The figure of ``lesion_many.csv``, with a panel for each protocol."""
+    parts = [frame]
+    if "transitions_eligible" in frame:
+        flags = frame["transitions_eligible"].astype(bool)
+        parts = [frame.loc[flags == flag] for flag in (True, False) if flag in set(flags)]
+    name = measured(frame, metric)
+
+    def drawn(part: pd.DataFrame) -> Callable[[Axes], None]:
+        def into(ax: Axes) -> None:
+            draw(part, ax, metric=name)
+            if len(parts) > 1:
+                ax.set_title(
+                    f"transitions {'may go' if _eligible(part) else 'stay'}", pad=4, size=8
+                )
+
+        return into
+
+    figure, axes = panelled(
+        [drawn(part) for part in parts], "lesion_many", width=width, panel=panel, height=2.4
+    )
+    _one_scale(axes)
+    shared_legend(figure, axes)
     return figure
+
+
+def _one_scale(axes: list[Axes]) -> None:
+    """So that protocols can be compared."""
+    ends = [end for ax in axes for end in ax.get_ylim()]
+    for ax in axes:
+        ax.set_ylim(min(ends), max(ends))
 
 
 TITLE = "Many units deleted together"
 HOW_TO_READ = (
     "Error with k units deleted at random; each draw deletes one more unit of the same random order. "
-    "Conclude from a smooth rise that the network degrades like an ensemble that loses members. Boxes "
-    "show the draws (quartiles, whiskers from 5 % to 95 %), bars the 95 % interval of their mean over "
-    "draws."
+    "Conclude from a smooth rise that the network degrades like an ensemble that loses members. The line "
+    "is the median over draws and the bands hold the middle half and 90 % of them; the points are the mean, "
+    "with its 95 % interval over draws and examples (a two-way bootstrap)."
 )
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TITLE = "The middle units rearranged"
 HOW_TO_READ = (
     "What is left of the network, from 1 (intact) to 0 (chance), with its middle units deleted, reversed, "
-    "shuffled, repeated or run in parallel, by the number of units touched; and with neighbours "
+    "shuffled, repeated or run in parallel, by the number of units in the middle; and with neighbours "
     "exchanged. Conclude from lines that stay high that the middle units share one representation. Bars "
     "are 95 % intervals over examples, the band is the range of the random orders."
 )
@@ -55,43 +55,49 @@ _ROOM = 0.3
 
 @mpl.rc_context(RC)
 def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The normalised score against the number of units touched, one line a kind.
+    """The normalised score against the number of units in the middle, one line a kind.
 
-    Needs ``kind``, ``touched``, ``score``, ``score_low`` and ``score_high``. Bars are the intervals over
-    examples; of ``shuffle`` the line is the mean of its orders and the band their range. Intact is 1,
-    chance is 0. Conclude from lines that stay high that the middle units share one representation; from
-    ``shuffle`` above ``skip`` that they matter more than their order; from a ``repeat`` that falls to
-    chance that they do not all do the same.
+    Needs ``kind``, ``size`` (or ``touched``), ``score``, ``score_low`` and ``score_high``. Bars are the
+    intervals over examples; of ``shuffle`` the line is the mean of its orders and the band their range.
+    Intact is 1, chance is 0. Conclude from lines that stay high that the middle units share one
+    representation; from ``shuffle`` above ``skip`` that they matter more than their order; from a
+    ``repeat`` that falls to chance that they do not all do the same.
     """
     ax = ax or one_axes()
     there = set(frame["kind"])
     kinds = [kind for kind in _LOOKS if kind in there]
+    by = _axis(frame)
     _levels(ax, frame.loc[frame["kind"] != "swap"])
     for place, kind in enumerate(kinds):
-        rows = frame.loc[frame["kind"] == kind].sort_values("touched", kind="stable")
+        rows = frame.loc[frame["kind"] == kind].sort_values(by, kind="stable")
         colour, marker, dashes = _LOOKS[kind]
         look: dict[str, Any] = {
             "color": colour, "marker": marker, "linestyle": dashes, "markersize": 3.2,
             "markeredgewidth": 0.0,
         }  # fmt: skip
         if kind == "shuffle":
-            _orders(ax, rows, look)
+            _orders(ax, rows, by, look)
         else:
             # Side by side, so that the bars of lines that meet can be told apart.
-            sizes = rows["touched"].to_numpy(int)
+            sizes = rows[by].to_numpy(int)
             step = np.diff(sizes).min() if len(sizes) > 1 else 1
             shift = (place - (len(kinds) - 1) / 2) * 0.04 * step
             _with_bars(ax, sizes + shift, rows, label=kind, **look)
-    ax.set_xlabel("Units touched")
+    ax.set_xlabel("Units in the middle" if by == "size" else "Units touched")
     ax.set_ylabel("Normalised score")
     whole_numbers(ax.xaxis)
     legend_above(ax)
     return ax
 
 
-def _orders(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+def _axis(frame: pd.DataFrame) -> str:
+    """How large the middle is; orders of one middle move more or fewer of its units."""
+    return "size" if "size" in frame else "touched"
+
+
+def _orders(ax: Axes, rows: pd.DataFrame, by: str, look: dict[str, Any]) -> None:
     """Random orders: the mean at each size, and a band from the least to the largest."""
-    found = rows.groupby("touched")["score"].agg(["mean", "min", "max", "size"])
+    found = rows.groupby(by)["score"].agg(["mean", "min", "max", "size"])
     sizes = np.asarray(found.index)
     ax.fill_between(sizes, found["min"], found["max"], color=look["color"], alpha=0.18, linewidth=0)
     most = int(np.max(found["size"]))
@@ -167,11 +173,11 @@ def rearrange(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = N
 
 
 def headlines(frame: pd.DataFrame) -> Headlines:
-    """Intact error, chance, the score of each kind with half of the units touched, and the worst swap."""
+    """Intact error, chance, the score of each kind with half of the units in the middle, and the worst swap."""
     error, chance = (float(frame[name].iloc[0]) for name in ("intact_error", "chance"))
     rows: Headlines = [] if np.isnan(error) else [("intact error", percent(error))]
     rows.append(("answers that are right by chance", percent(chance)))
-    rows += _at_half(frame.loc[~frame["kind"].isin(["intact", "swap"]) & (frame["touched"] > 0)])
+    rows += _at_half(frame.loc[~frame["kind"].isin(["intact", "swap"]) & (frame[_axis(frame)] > 0)])
     swaps = frame.loc[frame["kind"] == "swap"]
     if len(swaps):
         worst = swaps.iloc[int(np.argmin(column(swaps, "score")))]
@@ -181,11 +187,11 @@ def headlines(frame: pd.DataFrame) -> Headlines:
 
 def _at_half(frame: pd.DataFrame) -> Headlines:
     """The score of each kind at the size nearest to half of the largest, the best first."""
-    sizes = np.unique(frame["touched"].to_numpy(int))
+    sizes = np.unique(frame[_axis(frame)].to_numpy(int))
     if not len(sizes):
         return []
     half = int(sizes[np.abs(sizes - sizes[-1] / 2).argmin()])
-    groups = frame.loc[frame["touched"] == half].groupby("kind", sort=False)
+    groups = frame.loc[frame[_axis(frame)] == half].groupby("kind", sort=False)
     rows: Headlines = []
     for name, part in sorted(groups, key=lambda group: -group[1]["score"].mean()):
         score = column(part, "score")
@@ -194,5 +200,7 @@ def _at_half(frame: pd.DataFrame) -> Headlines:
         else:
             row = part.iloc[0]
             spread = f"95 %: {row['score_low']:.3f} to {row['score_high']:.3f}"
-        rows.append((f"score, {name}, {half} units touched", f"{score.mean():.3f}  ({spread})"))
+        rows.append(
+            (f"score, {name}, {half} units in the middle", f"{score.mean():.3f}  ({spread})")
+        )
     return rows

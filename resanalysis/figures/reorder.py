@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from resanalysis.errors import ResanalysisError
+from resanalysis.figures.legends import shared_legend
 from resanalysis.figures.style import (
     BLUE,
     FULL,
@@ -17,72 +21,144 @@ from resanalysis.figures.style import (
     legend_above,
     measured,
     metric_label,
-    new_figure,
+    one_axes,
+    panelled,
 )
 from resanalysis.figures.words import Headlines, column, percent
-from resanalysis.statistics.intervals import smooth_trend
 
-BIN = 0.05
-# A curve through fewer orders shows the orders, not a trend.
-FEWEST_FOR_TREND = 10
+# From this share of chance on, an error saturates and the line of chance says so.
+_NEAR_CHANCE = 0.8
+# Whether the first unit moved: colour, marker of the means, name.
+_LOOKS = {True: (ORANGE, "D", "first unit moved"), False: (BLUE, "o", "first unit in place")}
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
-    """Every order as a dot, quartiles per bin of tau as boxes, a smooth trend with its 95 % band.
+    """Every order as a dot, coloured by whether the first unit moved, and the means by bin of tau.
 
-    Needs ``kendall_tau``, ``swaps`` and the metric. The order of the trained network is at tau 1, on the
-    left as in the paper. Conclude from a smooth rise that units are not tied to their place.
+    Needs ``kendall_tau``, ``swaps`` and the metric; ``first_moved`` for the colours; ``tau_bin`` and
+    ``mean_METRIC`` with its interval over orders and examples for the means. The order of the trained network
+    is at tau 1, on the left as in the paper. Conclude from a smooth rise that units are not tied to their
+    place; from colours far apart that it matters which unit moves, and not how far the order is from the
+    trained one.
     """
     if ax is None:
-        ax = new_figure()[1][0]
+        ax = one_axes()
     metric = measured(frame, metric)
     moved = frame.loc[frame["swaps"] > 0]
-    tau, value = moved["kendall_tau"].to_numpy(float), moved[metric].to_numpy(float)
     with mpl.rc_context(RC):
-        ax.scatter(tau, value, s=6, color=BLUE, alpha=0.35, linewidth=0, label="one order")
-        bins = np.floor((1 - tau) / BIN).astype(int)
-        members = [value[bins == number] for number in np.unique(bins)]
-        centres = np.array([1 - BIN * (number + 0.5) for number in np.unique(bins)])
-        full = [index for index, group in enumerate(members) if len(group) >= 5]
-        if full:
-            ax.boxplot(
-                [members[index] for index in full], positions=centres[full], widths=BIN * 0.6,
-                whis=(5, 95), showfliers=False, manage_ticks=False,
-                boxprops={"color": "0.35", "linewidth": 0.7},
-                medianprops={"color": "0.1", "linewidth": 1.0},
-                whiskerprops={"color": "0.35", "linewidth": 0.6},
-                capprops={"color": "0.35", "linewidth": 0.6},
-            )  # fmt: skip
-        if len(tau) >= FEWEST_FOR_TREND and np.ptp(tau) > 0:
-            trend = smooth_trend(tau, value)
-            ax.fill_between(trend.x, trend.low, trend.high, color=ORANGE, alpha=0.3, linewidth=0)
-            ax.plot(trend.x, trend.y, color=ORANGE, label="trend, 95 % band")
+        for first_moved, rows in _by_what_moved(moved):
+            colour, marker, name = _LOOKS[first_moved]
+            ax.scatter(rows["kendall_tau"], rows[metric], s=6, color=colour, alpha=0.35, linewidth=0,
+                       label=name)  # fmt: skip
+            _means(ax, rows, metric, colour, marker)
         intact = frame.loc[frame["swaps"] == 0]
         if len(intact):
             ax.axhline(float(intact[metric].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
                        label="trained order")  # fmt: skip
-        lowest = float(tau.min()) if len(tau) else 0.9
-        ax.set_xlim(1.0 + 0.02 * (1 - lowest), lowest - 0.04 * (1 - lowest) - BIN / 2)
-        ax.set_ylim(bottom=0)
-        ax.set_xlabel("Kendall tau of the order, over all units")
+        _chance(ax, moved, metric)
+        lowest = float(moved["kendall_tau"].min()) if len(moved) else 0.9
+        ax.set_xlim(1.0 + 0.02 * (1 - lowest), lowest - 0.04 * (1 - lowest))
+        if metric != "metric":  # a user's own may be negative
+            ax.set_ylim(bottom=0)
+        ax.set_xlabel("Kendall tau of the order, all units")
         ax.set_ylabel(metric_label(metric))
         legend_above(ax)
     return ax
 
 
-def reorder(frame: pd.DataFrame, *, metric: str | None = None, width: float = FULL) -> Figure:
-    """The figure of ``reorder.csv``."""
-    figure, (ax,) = new_figure(width, 2.4)
-    draw(frame, ax, metric=metric)
+def _by_what_moved(moved: pd.DataFrame) -> list[tuple[bool, pd.DataFrame]]:
+    """The orders that move the first unit, then those that do not, as far as there are any."""
+    if "first_moved" not in moved:
+        return [(False, moved)]
+    flags = moved["first_moved"].astype(bool)
+    return [(flag, moved.loc[flags == flag]) for flag in (True, False) if flag in set(flags)]
+
+
+def _means(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str) -> None:
+    """Means of the bins of tau over the mean tau of their orders, joined by a line."""
+    name = f"mean_{metric}"
+    if name not in rows or "tau_bin" not in rows:
+        return
+    bins = rows.groupby("tau_bin").agg(
+        {"kendall_tau": "mean", name: "first", f"{name}_low": "first", f"{name}_high": "first"}
+    )
+    at, mean, low, high = bins.to_numpy(float).T
+    ax.errorbar(at, mean, yerr=np.maximum(0, np.stack([mean - low, high - mean])), color=colour,
+                fmt=f"{marker}-", linewidth=1.0, markersize=3.0, elinewidth=0.9,
+                markeredgecolor=INTACT, markeredgewidth=0.4,
+                label="mean, 95 % over orders × examples")  # fmt: skip
+
+
+def _chance(ax: Axes, moved: pd.DataFrame, metric: str) -> None:
+    if metric != "error" or "chance_error" not in moved or not len(moved):
+        return
+    chance = float(moved["chance_error"].iloc[0])
+    if moved["error"].to_numpy(float).max() >= _NEAR_CHANCE * chance:
+        ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
+
+
+def reorder(
+    frame: pd.DataFrame,
+    *,
+    held: pd.DataFrame | None = None,
+    metric: str | None = None,
+    width: float = FULL,
+    panel: str | None = None,
+) -> Figure:
+    """The figure of ``reorder.csv``: all orders, and beside them those that leave the first unit in place.
+
+    Parameters
+    ----------
+    held : the table of a run that held the first unit (``hold=[0]``), for the second panel; the orders of
+        ``frame`` that happen to leave it if left out.
+
+    Raises
+    ------
+    ResanalysisError : if ``held`` moves the first unit.
+    """
+    name = measured(frame, metric)
+    second = _in_place(frame) if held is None else held
+    if held is not None and held["first_moved"].to_numpy(bool).any():
+        raise ResanalysisError(
+            "the table of held orders moves the first unit; measure it with hold=[0]"
+        )
+    parts = {"every order": frame}
+    if second is not None:
+        parts["first unit in place"] = second
+    ends = [float(end) for end in (frame["kendall_tau"].min(), frame["kendall_tau"].max())]
+
+    def drawn(title: str) -> Callable[[Axes], None]:
+        def into(ax: Axes) -> None:
+            draw(parts[title], ax, metric=name)
+            room = 0.04 * (ends[1] - ends[0])
+            ax.set_xlim(ends[0] - room, ends[1] + room)  # so that the panels can be compared
+            if len(parts) > 1:
+                ax.set_title(title, pad=4, size=8)
+
+        return into
+
+    figure, axes = panelled(
+        [drawn(title) for title in parts], "reorder", width=width, panel=panel, height=2.4
+    )
+    shared_legend(figure, axes)
     return figure
+
+
+def _in_place(frame: pd.DataFrame) -> pd.DataFrame | None:
+    """The trained order and the orders that leave the first unit, if some move it and some do not."""
+    if "first_moved" not in frame:
+        return None
+    moves = frame["first_moved"].to_numpy(bool)
+    stays = ~moves & (frame["swaps"].to_numpy() > 0)
+    return frame.loc[~moves] if moves.any() and stays.any() else None
 
 
 TITLE = "Units in another order"
 HOW_TO_READ = (
     "Error against Kendall's tau between the new order and the trained one, over all units, also those "
     "that cannot move. Conclude from a smooth rise that units are not tied to their place. A dot is an "
-    "order, boxes hold the quartiles of a bin of tau, the band is the 95 % interval of the trend over "
-    "orders."
+    "order, coloured by whether it moves the first unit; the marks are means of a bin of tau with 95 % "
+    "intervals over orders and examples (a two-way bootstrap)."
 )
 
 

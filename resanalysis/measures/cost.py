@@ -19,7 +19,7 @@ from resanalysis.network import Inputs, Piece, ResidualNetwork, ResidualUnit, Si
 from resanalysis.progress import progress_bar
 from resanalysis.routes.batches import Block, BlockStore, kept
 from resanalysis.routes.shortening import shortened
-from resanalysis.statistics.intervals import Interval, bootstrap_quantile
+from resanalysis.statistics.bootstrap import Interval, bootstrap_quantile
 
 FEWEST_PAIRS, MOST_PAIRS = 5, 40
 Counts = NDArray[np.int64]

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.routes.batches import Batch, Batches, Block, EvaluationData, joined
-from resanalysis.statistics.intervals import Interval, bootstrap_mean
+from resanalysis.statistics.bootstrap import Interval, ratio_band
 
 
 def predicted_tokens(data: EvaluationData) -> NDArray[np.int64] | None:
@@ -56,10 +56,5 @@ def perplexity(
     with np.errstate(over="ignore"):
         if len(sizes) < 2 or not np.isfinite(values).all():
             return Interval(float(np.exp(np.average(values, weights=sizes))), np.nan, np.nan)
-        found = bootstrap_mean(
-            np.repeat(values, sizes),
-            clusters=np.repeat(np.arange(len(sizes)), sizes),
-            level=level,
-            seed=seed,
-        )
+        found = ratio_band(sizes * values, sizes, level=level, seed=seed).row(0)
         return Interval(*(float(end) for end in np.exp(found)))

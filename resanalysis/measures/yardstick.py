@@ -15,14 +15,11 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.routes.batches import Batch, Batches, Block, EvaluationData
 from resanalysis.routes.evaluator import intact_logits, placed_network
 from resanalysis.routes.scores import aligned_targets, by_position
+from resanalysis.statistics.bootstrap import ratio_band
 
 Floats = NDArray[np.float64]
 Answers = NDArray[np.int64]
 Measure = Literal["accuracy", "agreement"]
-
-_RESAMPLES = 2000
-# Resamples at a time: what keeps their weights small for data sets of any usual size.
-_AT_ONCE = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,22 +61,10 @@ class Yardstick:
         -------
         score, low, high : (routes,) each.
         """
-        n = len(self.intact)
-        gained = (np.vstack([right, self.intact]) - self.constant).T
-        generator = np.random.default_rng(seed)
-        drawn: list[Floats] = []
-        for done in range(0, _RESAMPLES, _AT_ONCE):
-            times = min(_AT_ONCE, _RESAMPLES - done)
-            weights = generator.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
-            drawn.append(weights @ gained)
-        sums = np.concatenate(drawn)
-        usable = sums[:, -1] > 0
-        low = high = np.full(len(right), np.nan)
-        if usable.mean() >= level:
-            ratios = sums[usable, :-1] / sums[usable, -1:]
-            low, high = np.quantile(ratios, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-        means = gained.mean(axis=0)
-        return means[:-1] / means[-1], low, high
+        found = ratio_band(
+            right - self.constant, self.intact - self.constant, level=level, seed=seed
+        )
+        return found.mean, found.low, found.high
 
 
 def yardstick(

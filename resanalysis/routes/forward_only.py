@@ -318,14 +318,14 @@ def _fused(
 ) -> fx.Node:
     """One node for the convolution, the addition and the ReLU."""
     fused = torch.ops.mkldnn._convolution_pointwise
-    given: tuple[Any, ...] = conv.args
-    bias = given[2] if len(given) > 2 else None
+    entered, _, *rest = conv.args
+    bias = rest[0] if rest else None
     with module.graph.inserting_before(before):
         shared = (_constant(module, packed, before), bias, *settings)
         if other is None:
-            arguments = (given[0], *shared, activation or "none", [], "")
+            arguments = (entered, *shared, activation or "none", [], "")
             return module.graph.call_function(fused.default, arguments)
-        arguments = (given[0], other, *shared, "add", 1.0, activation, [], "")
+        arguments = (entered, other, *shared, "add", 1.0, activation, [], "")
         return module.graph.call_function(fused.binary, arguments)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
+from resanalysis.routes.orders import count_orders, every_order
 from resanalysis.routes.route import (
     Route,
     interchangeable,
@@ -37,7 +37,8 @@ class Rearrangement:
     Attributes
     ----------
     kind : one of ``KINDS``.
-    units : the units it touches.
+    units : the units it touches: those that are deleted, run in parallel, or do not run at their place.
+    size : units of the middle, moved or not; 2 of a swap.
     route : how the network is run.
     draw : the number of a random order, 0 for what is not random.
     order : the unit at each position, where every position runs one.
@@ -46,6 +47,7 @@ class Rearrangement:
     kind: Kind
     units: tuple[int, ...]
     route: Route
+    size: int
     draw: int = 0
     order: tuple[int, ...] | None = None
 
@@ -104,48 +106,74 @@ def rearrangements(
 ) -> Iterator[Rearrangement]:
     """Every kind at every middle in ``spans``; swaps at every pair of neighbours in ``runs``.
 
-    A random order sorts units by keys that its draw gave them: an order does not depend on how many
-    draws or which middles there are, and those of one draw agree wherever they overlap.
+    A random order sorts units by keys that its draw gave them, so that those of one draw agree wherever
+    middles overlap. No middle has an order twice, nor the trained one: where it has no more others than
+    ``draws``, they are all taken, and keys that give an order which an earlier draw has are drawn anew.
     """
-    n = len(network)
-    keys = [np.random.default_rng([seed, draw]).random(n) for draw in range(draws)]
     for kind in kinds:
         if kind == "swap":
             yield from _swaps(network, runs)
             continue
         for span in spans:
-            units = tuple(unit for part in span for unit in part)
-            if kind in ("reverse", "repeat", "shuffle"):
-                for draw, contents in enumerate(_contents(kind, span, runs, keys)):
-                    order = _filled(n, span, contents)
-                    yield Rearrangement(kind, units, placed(network, order), draw, order)
+            if kind in ("skip", "parallel", "looped"):
+                yield _without_order(network, kind, span, loops)
             else:
-                yield Rearrangement(kind, units, _without_order(network, kind, span, loops))
+                orders = _orders(len(network), kind, span, runs, draws, seed)
+                yield from _in_orders(network, kind, span, orders)
 
 
 def _swaps(network: ResidualNetwork, runs: Runs) -> Iterator[Rearrangement]:
     for pair in (pair for run in runs for pair in pairwise(run)):
         order = swapped_order(len(network), [pair])
-        yield Rearrangement("swap", pair, reordered(network, order), order=order)
+        yield Rearrangement("swap", pair, reordered(network, order), 2, order=order)
 
 
-def _without_order(network: ResidualNetwork, kind: Kind, span: Runs, loops: int) -> Route:
-    """The kinds that do not run one unit at each position."""
+def _without_order(network: ResidualNetwork, kind: Kind, span: Runs, loops: int) -> Rearrangement:
+    """The kinds that do not run one unit at each position: all units of the middle are touched."""
+    units = tuple(unit for part in span for unit in part)
     if kind == "skip":
-        return without(network, [unit for part in span for unit in part])
-    return parallel(network, span, loops=loops if kind == "looped" else 1)
+        route = without(network, units)
+    else:
+        route = parallel(network, span, loops=loops if kind == "looped" else 1)
+    return Rearrangement(kind, units, route, len(units))
 
 
-def _contents(
-    kind: Kind, span: Runs, runs: Runs, keys: Sequence[NDArray[np.float64]]
-) -> list[list[Sequence[int]]]:
-    """What runs at the positions of each part of the span; as many times as there are random orders."""
+def _in_orders(
+    network: ResidualNetwork, kind: Kind, span: Runs, orders: Sequence[tuple[int, ...]]
+) -> Iterator[Rearrangement]:
+    """One network for each order; touched are the units that it moves, and no others of the middle."""
+    units = [unit for part in span for unit in part]
+    for draw, order in enumerate(orders):
+        moved = tuple(position for position in units if order[position] != position)
+        yield Rearrangement(kind, moved, placed(network, order), len(units), draw, order)
+
+
+def _orders(
+    n: int, kind: Kind, span: Runs, runs: Runs, draws: int, seed: int
+) -> list[tuple[int, ...]]:
+    """What runs at each position of the network: once, or as often as there are random orders."""
     if kind == "reverse":
-        return [[part[::-1] for part in span]]
+        return [_filled(n, span, [part[::-1] for part in span])]
     if kind == "repeat":
         centre = {unit: run[len(run) // 2] for run in runs for unit in run}
-        return [[[centre[part[0]]] * len(part) for part in span]]
-    return [[sorted(part, key=lambda u, k=key: k[u]) for part in span] for key in keys]
+        return [_filled(n, span, [[centre[part[0]]] * len(part) for part in span])]
+    return _shuffles(n, span, draws, seed)
+
+
+def _shuffles(n: int, span: Runs, draws: int, seed: int) -> list[tuple[int, ...]]:
+    """Distinct random orders of a middle, or all it has."""
+    if count_orders(span) <= draws:
+        return [order.units for order in every_order(n, span)]
+    found: list[tuple[int, ...]] = [tuple(range(n))]
+    for draw in range(draws):
+        order = found[0]
+        for attempt in count():
+            keys = np.random.default_rng([seed, draw, attempt]).random(n)
+            order = _filled(n, span, [sorted(part, key=keys.__getitem__) for part in span])
+            if order not in found:
+                break
+        found.append(order)
+    return found[1:]
 
 
 def _filled(units: int, spans: Runs, contents: Sequence[Sequence[int]]) -> tuple[int, ...]:

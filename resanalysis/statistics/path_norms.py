@@ -5,37 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resanalysis.statistics.intervals import Interval
+from resanalysis.statistics.bootstrap import Interval, bootstrap
 
 Floats = NDArray[np.float64]
-
-RESAMPLES = 1000
-
-
-class Band(NamedTuple):
-    """A curve over lengths with the ends of its interval, each (K,)."""
-
-    mean: Floats
-    low: Floats
-    high: Floats
-
-
-def mean_band(values: Floats, *, seed: int, level: float = 0.95) -> Band:
-    """Means (K,) over the second axis of (K, M) with their percentile bootstrap intervals.
-
-    The same resamples serve every row, so that curves can be compared.
-    """
-    generator = np.random.default_rng(seed)
-    count = values.shape[1]
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-    means = values @ weights.T
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2], axis=1)
-    return Band(values.mean(axis=1), low, high)
 
 
 def relative_error(values: Floats) -> float:
@@ -88,17 +64,11 @@ def decay_factor(lengths: Floats, norms: Floats, *, level: float = 0.95, seed: i
     def factor(curves: Floats) -> Floats:
         return np.exp(centred @ np.log(curves) / (centred @ centred))
 
-    best = float(factor(means[fitted]))
-    images = norms.shape[1]
-    if images < 2:
-        return Interval(best, np.nan, np.nan)
-    weights = np.random.default_rng(seed).multinomial(
-        images, np.full(images, 1 / images), size=RESAMPLES
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw of images without any gradient
-        drawn = factor(norms[fitted] @ weights.T / images)
-    low, high = np.nanquantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(best, float(low), float(high))
+    def of_draws(weights: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw without any gradient
+            return factor(norms[fitted] @ weights.T / norms.shape[1])[:, None]
+
+    return bootstrap(of_draws, norms.shape[1], level=level, seed=seed).row(0)
 
 
 def mean_length(contributions: Floats) -> float:

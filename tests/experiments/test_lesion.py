@@ -42,7 +42,10 @@ def wrong(logits: Tensor, labels: Tensor) -> np.ndarray:
 
 def test_table_equals_a_loop_with_hooks(network: ResidualNetwork, data: Dataset) -> None:
     frame = ra.lesion(network, data)
-    assert list(frame.columns) == [*CONTRACT, "loss_low", "loss_high"]
+    assert list(frame.columns) == [
+        *CONTRACT, "loss_low", "loss_high", "agreement_low", "agreement_high", "kl_low", "kl_high",
+        "chance_error",
+    ]  # fmt: skip
     assert frame["unit"].tolist() == [-1, 0, 1, 2, 3, 4, 5]
     assert frame["name"].tolist()[:2] == ["intact", "layer1.0"]
     model = cifar(14)
@@ -122,14 +125,50 @@ def test_deletions_of_one_draw_are_nested(network: ResidualNetwork, data: Datase
     frame = ra.lesion_many(network, data, removed=(1, 2, 4, 9), draws=5, transitions="both", seed=1)
     assert frame.attrs["left_out"] == [9]
     assert list(frame.columns)[:6] == ["removed", "draw", "units", "error", "loss", "agreement"]
-    assert frame.groupby(["removed", "transitions_eligible"]).size().tolist() == [5] * 6
-    for _, rows in frame.groupby("draw"):
+    sizes = frame.groupby(["transitions_eligible", "removed"]).size()
+    # Four units can be deleted one at a time in four ways, two in six, four in one.
+    assert sizes.to_dict() == {(False, 1): 4, (False, 2): 5, (False, 4): 1,
+                               (True, 1): 5, (True, 2): 5, (True, 4): 5}  # fmt: skip
+    for _, rows in frame[~frame["listed"]].groupby("draw"):
         sets = [set(map(int, units.split())) for units in rows.sort_values("removed")["units"]]
         assert [len(s) for s in sets] == rows["removed"].sort_values().tolist()
         assert all(a < b for a, b in itertools.pairwise(sets))
     without_transitions = frame[~frame["transitions_eligible"]]["units"]
     assert not any({"2", "4"} & set(units.split()) for units in without_transitions)
     assert any({"2", "4"} & set(u.split()) for u in frame[frame["transitions_eligible"]]["units"])
+
+
+def test_no_network_is_counted_twice(network: ResidualNetwork, data: Dataset) -> None:
+    frame = ra.lesion_many(network, data, removed=range(1, 7), draws=10, seed=2)
+    for k, rows in frame.groupby("removed"):
+        assert rows["units"].is_unique
+        assert (rows["distinct"] == len(rows)).all()
+        assert len(rows) == min(10, {1: 6, 2: 15, 3: 20, 4: 15, 5: 6, 6: 1}[int(k)])  # type: ignore[call-overload]
+        assert rows["listed"].all() == (k in (1, 5, 6))
+
+
+def test_means_are_over_draws_and_examples(network: ResidualNetwork, data: Dataset) -> None:
+    frame = ra.lesion_many(network, data, removed=(1, 3), draws=8, seed=0)
+    alone = ra.lesion(network, data).set_index("unit")
+    for k, rows in frame.groupby("removed"):
+        assert rows["mean_error"].nunique() == 1
+        assert rows["mean_error"].iloc[0] == pytest.approx(rows["error"].mean())
+        assert rows["mean_loss_low"].iloc[0] >= 0
+        low, high = rows["mean_error_low"].iloc[0], rows["mean_error_high"].iloc[0]
+        assert 0 <= low <= rows["mean_error"].iloc[0] <= high <= 1
+        spread = rows["error"].std() / np.sqrt(8) if k == 3 else 0.0  # every unit alone was listed
+        assert rows["mean_error_se_draws"].iloc[0] == pytest.approx(spread)
+    one = frame[frame["removed"] == 1].set_index("units")["error"]
+    assert {int(unit): error for unit, error in one.items()} == pytest.approx(
+        alone["error"].drop(-1).to_dict()
+    )
+
+
+def test_the_constant_answers_error(network: ResidualNetwork, data: Dataset) -> None:
+    assert data.labels is not None
+    expected = 1 - max(np.mean(data.labels == label) for label in range(5))
+    for frame in (ra.lesion(network, data), ra.lesion_many(network, data, removed=(1,), draws=2)):
+        assert frame["chance_error"].to_numpy() == pytest.approx(expected)
 
 
 def test_many_lesions_equal_a_loop_and_are_seeded(network: ResidualNetwork, data: Dataset) -> None:
@@ -157,55 +196,6 @@ def test_many_lesions_equal_a_loop_and_are_seeded(network: ResidualNetwork, data
         ra.lesion_many(network, data, removed=(7,), draws=2)
 
 
-def test_reorder_keeps_stages_and_equals_a_loop(network: ResidualNetwork, data: Dataset) -> None:
-    frame = ra.reorder(ra.unravel(cifar(26), data.batch(0, 2)[0]), data, draws=20, seed=2)
-    assert list(frame.columns) == [
-        "draw",
-        "swaps",
-        "kendall_tau",
-        "order",
-        "error",
-        "loss",
-        "agreement",
-    ]
-    assert frame.iloc[0][["swaps", "kendall_tau", "agreement"]].tolist() == [0, 1, 1]
-    model = cifar(26)
-    x, y = data.batch(0, 60)
-    assert isinstance(x, Tensor)
-    assert y is not None
-    stage = [0] * 4 + [1] * 4 + [2] * 4
-    for tau, text, error in zip(frame["kendall_tau"], frame["order"], frame["error"], strict=True):
-        order = [int(unit) for unit in text.split()]
-        assert [stage[unit] for unit in order] == stage
-        assert (order[4], order[8]) == (4, 8)
-        assert tau == pytest.approx(stats.kendalltau(range(12), order).statistic)
-        assert error == pytest.approx(wrong(post_activation_pass(model, x, order), y).mean())
-    assert frame["order"].is_unique
-    again = ra.reorder(ra.unravel(cifar(26), data.batch(0, 2)[0]), data, draws=20, seed=2)
-    pd.testing.assert_frame_equal(frame, again)
-
-
-def test_orders_cover_tau_evenly() -> None:
-    from resanalysis.experiments.reorder import TAU_BIN, _evenly_by_tau
-    from resanalysis.routes.route import kendall_tau
-
-    groups = [tuple(range(18)), tuple(range(19, 36)), tuple(range(37, 54))]
-    chosen = _evenly_by_tau(54, groups, 300, np.random.default_rng(0))
-    assert len(chosen) == 300
-    tau = np.array([kendall_tau(order) for _, order in chosen])
-    counts = np.bincount(((1 - tau) / TAU_BIN).astype(int))
-    # At least 30 draws in every bin a random shuffle (mean tau 0.703) comes by.
-    assert (counts[:6] >= 30).all()
-
-
-def test_nothing_to_reorder(data: Dataset) -> None:
-    network = ra.unravel(cifar(8), data.batch(0, 2)[0])
-    with pytest.raises(
-        ValueError, match="no two of the 3 units of CifarResNet have the same shape and"
-    ):
-        ra.reorder(network, data)
-
-
 def test_inspect_table(network: ResidualNetwork) -> None:
     frame = ra.inspect(network)
     assert list(frame.columns)[:9] == [
@@ -223,15 +213,27 @@ def test_without_labels_the_error_is_unknown(network: ResidualNetwork) -> None:
     assert frame["kl"].notna().all()
 
 
-def test_the_interval_of_a_fraction_stays_a_fraction() -> None:
-    from resanalysis.experiments.lesion import _row
+def test_intervals_stay_in_range(network: ResidualNetwork, data: Dataset) -> None:
+    few = data.limited(7)
+    for n, examples in ((7, few), (60, data)):
+        frame = ra.lesion(network, examples)
+        assert len(examples) == n
+        assert (frame[["loss_low", "kl_low", "agreement_low"]] >= 0).all(axis=None)
+        assert (frame["agreement_high"] <= 1).all()
+        for name in ("loss", "agreement", "kl"):
+            assert (frame[f"{name}_low"] <= frame[name] + 1e-12).all()
+            assert (frame[name] <= frame[f"{name}_high"] + 1e-12).all()
+    alone = ra.lesion(network, data.limited(1))
+    assert alone[["loss_low", "loss_high", "kl_low"]].isna().all(axis=None)
+
+
+def test_the_interval_of_a_fraction_stays_a_fraction(network: ResidualNetwork) -> None:
+    from resanalysis.experiments.lesion import _table
     from resanalysis.routes.evaluator import Scores
 
     error = np.array([[1, 1, 1, 0.9], [0, 0, 0, 0.1]], dtype=np.float32)
     scores = Scores(dict.fromkeys(("error", "loss", "agreement", "kl"), error))
-    high, low = _row(scores, 0, False, {}), _row(scores, 1, False, {})
+    high, low = _table(network, scores, {-1: 0, 0: 1}, 0).iloc[:2].to_dict("records")
     assert stats.t.interval(0.95, 3, error[0].mean(), stats.sem(error[0]))[1] > 1
-    assert (high["error_high"], low["error_low"]) == (1, 0)
-    assert high["error_low"] == pytest.approx(
-        stats.t.interval(0.95, 3, error[0].mean(), stats.sem(error[0]))[0], rel=1e-5
-    )
+    assert 0.9 <= high["error_low"] <= high["error_high"] <= 1
+    assert 0 <= low["error_low"] <= low["error_high"] == pytest.approx(0.1, abs=0.05)

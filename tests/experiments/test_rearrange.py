@@ -23,7 +23,7 @@ from tests.experiments.test_lesion import wrong
 
 COLUMNS = [
     "kind", "touched", "draw", "units", "order", "score", "score_low", "score_high", "error", "loss",
-    "agreement", "kl", "intact_error", "chance",
+    "agreement", "kl", "intact_error", "chance", "size",
 ]  # fmt: skip
 # 12 units, transitions at 4 and 8: the middles of 1, 4, 7 and 10 units, written out.
 MIDDLES = {
@@ -84,7 +84,7 @@ def by_hand(
 
     ``skipped`` holds the layers without their branches.
     """
-    touched = [int(unit) for unit in row.units.split()]
+    touched = [int(unit) for unit in row.units.split()]  # all of the middle where units do not move
     if kind in ("intact", "reverse", "shuffle", "repeat", "swap"):
         for unit in map(int, row.order.split()):
             h = layers[unit](h)
@@ -119,7 +119,8 @@ def test_every_row_of_a_convolutional_network_equals_a_loop(
     assert isinstance(x, Tensor)
     assert y is not None
     rows = frame[frame["kind"] == kind]
-    assert len(rows) == {"intact": 1, "shuffle": 12, "swap": 3 + 2 + 2}.get(kind, 4)
+    # A middle of one unit has no other order, that of four units one.
+    assert len(rows) == {"intact": 1, "shuffle": 0 + 1 + 3 + 3, "swap": 3 + 2 + 2}.get(kind, 4)
     for row in rows.itertuples():
         with torch.no_grad():
             reference = whole(x)
@@ -146,17 +147,20 @@ def test_rows_name_the_units_they_touch(frame: pd.DataFrame) -> None:
             expected = [*range(first), second, first, *range(second + 1, 12)]
             assert order == expected
             continue
-        assert units == spans[row.touched]
-        moved = {position for position, unit in enumerate(order) if unit != position}
-        assert moved <= set(units)
+        assert len(spans[row.size]) == row.size
+        if order:
+            assert units == [position for position, unit in enumerate(order) if unit != position]
+            assert set(units) <= set(spans[row.size])
+        else:
+            assert units == spans[row.size]
         if row.kind == "reverse":
-            for part in MIDDLES[row.touched]:
+            for part in MIDDLES[row.size]:
                 assert [order[p] for p in part] == list(part)[::-1]
         elif row.kind == "shuffle":
-            for part in MIDDLES[row.touched]:
+            for part in MIDDLES[row.size]:
                 assert sorted(order[p] for p in part) == list(part)
         elif row.kind == "repeat":
-            assert all(order[p] == CENTRE[p] for p in units)
+            assert all(order[p] == CENTRE[p] for p in spans[row.size])
         else:
             assert order == []
     pairs = frame.loc[frame["kind"] == "swap", "units"].tolist()
@@ -222,9 +226,10 @@ def test_a_short_yardstick_has_no_interval() -> None:
 
 def test_a_middle_of_one_unit_changes_nothing(frame: pd.DataFrame) -> None:
     alone = frame[
-        (frame["touched"] == 1) & frame["kind"].isin(["reverse", "shuffle", "repeat", "parallel"])
+        (frame["size"] == 1) & frame["kind"].isin(["reverse", "shuffle", "repeat", "parallel"])
     ]
-    assert len(alone) == 3 + 3
+    assert alone["kind"].tolist() == ["reverse", "repeat", "parallel"]
+    assert alone["touched"].tolist() == [0, 0, 1]
     assert (alone["score"] == 1).all()
     assert (alone["agreement"] == 1).all()
     np.testing.assert_allclose(alone["loss"], frame["loss"].iloc[0], rtol=1e-6)
@@ -238,9 +243,9 @@ def test_seeds_decide_and_more_draws_extend(
     shuffled = frame[frame["kind"] == "shuffle"].reset_index(drop=True)
     more = ra.rearrange(network, data, kinds=["shuffle"], sizes=[7, 10], draws=6, seed=5)
     more = more[(more["kind"] == "shuffle") & (more["draw"] < 3)].reset_index(drop=True)
-    wide = shuffled[shuffled["touched"] >= 7].reset_index(drop=True)
+    wide = shuffled[shuffled["size"] >= 7].reset_index(drop=True)
     pd.testing.assert_frame_equal(more, wide, check_exact=False, rtol=1e-4, atol=1e-5)
-    orders = wide.loc[wide["touched"] == 10, "order"]
+    orders = wide.loc[wide["size"] == 10, "order"]
     assert orders.is_unique
     other = ra.rearrange(network, data, kinds=["shuffle"], sizes=[10], draws=3, seed=6)
     assert set(other["order"].iloc[1:]) != set(orders)
@@ -251,7 +256,8 @@ def test_sizes_stages_and_loops(network: ResidualNetwork, data: Dataset) -> None
     assert frame["touched"].tolist() == [0, 4]
     assert frame.attrs["left_out"] == [5, 40]
     one = ra.rearrange(network, data, kinds=["reverse", "swap"], stage=0)
-    assert one["touched"].tolist() == [0, 1, 2, 3, 4, 2, 2, 2]
+    assert one["size"].tolist() == [0, 1, 2, 3, 4, 2, 2, 2]
+    assert one["touched"].tolist() == [0, 0, 2, 2, 4, 2, 2, 2]  # the centre of an odd run stays
     assert one["units"].tolist()[4] == "0 1 2 3"
     once = ra.rearrange(network, data, kinds=["parallel", "looped"], sizes=[10], loops=1)
     assert once["loss"].iloc[1] == pytest.approx(once["loss"].iloc[2])
@@ -401,7 +407,7 @@ def test_every_row_of_a_language_model_equals_a_loop(
         np.mean([float((row[row != -100] == token).double().mean()) for row in kept])
         for token in range(40)
     ]
-    assert len(frame) == {"swap": 5, "shuffle": 7}.get(kind, 4)
+    assert len(frame) == {"swap": 5, "shuffle": 6}.get(kind, 4)
     for row in frame.itertuples():
         with torch.no_grad():
             h = by_hand(str(row.kind), start, layers, [lambda h: h] * 5, row, loops=2)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
-from resanalysis.experiments.stream import mean_bands
 from resanalysis.experiments.stream_images import MEASURED
 from resanalysis.experiments.stream_page import stream_page
 from resanalysis.network import ResidualNetwork
 from resanalysis.run.store import PartialStore
+from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.intervals import wilson
 from tests.conftest import Batches, cifar, settle
 
@@ -126,7 +126,7 @@ def test_intervals_are_bootstraps_over_images() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(3, 1, (2, 60))
     values[1, :30] = np.nan  # measured on half of the images
-    mean, low, high = mean_bands(values, 0.95, seed=0)
+    mean, low, high = mean_band(values, seed=0)
     for row in range(2):
         known = values[row][np.isfinite(values[row])]
         assert mean[row] == pytest.approx(known.mean())

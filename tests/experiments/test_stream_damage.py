@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from resanalysis.experiments.stream_damage import CHEAP, stream_damage
+from resanalysis.experiments.stream_damage import CHEAP, _family, stream_damage
 
 
 def tables(units: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -45,6 +45,39 @@ def test_correlations() -> None:
         assert found["cosine", "loss", False, method] == pytest.approx(expected)
     assert frame.loc[frame["transitions"], "units"].eq(12).all()
     assert frame.loc[~frame["transitions"], "units"].eq(10).all()
+
+
+def test_p_values_are_corrected_over_the_measures() -> None:
+    stream, lesion = tables()
+    frame = stream_damage(stream, lesion)
+    for _, family in frame.groupby(["damage", "transitions", "method"]):
+        assert len(family) == 3
+        order = family["p_value"].sort_values()
+        running, expected = 0.0, {}
+        for rank, (row, value) in enumerate(order.items()):
+            running = max(running, min(1.0, (3 - rank) * value))
+            expected[row] = running
+        assert family["p_adjusted"].to_dict() == pytest.approx(expected)
+    tells = frame["measure"].isin(["influence", "ratio"])
+    assert (frame.loc[tells, "p_adjusted"] < 0.01).all()
+    assert (frame.loc[~tells, "p_adjusted"] > 0.05).all()
+
+
+def test_six_measures_of_nothing_rarely_tell_anything() -> None:
+    rng = np.random.default_rng(5)
+    stream, _ = tables()
+    stream[["ratio", "influence", "cosine"]] = np.nan
+    alarms = false = 0
+    for _ in range(40):
+        for name in CHEAP[:6]:
+            stream[name] = rng.normal(size=12)
+        damage = rng.random(12)
+        family = _family(stream, damage, np.ones(12, bool), "spearman", 0.95, 0)
+        assert len(family) == 6
+        alarms += any(row["p_value"] < 0.05 for row in family)
+        false += any(row["p_adjusted"] < 0.05 for row in family)
+    assert alarms > 5
+    assert false <= 6
 
 
 def test_tables_of_two_networks_are_refused() -> None:

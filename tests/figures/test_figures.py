@@ -7,13 +7,13 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resanalysis import figures
 from resanalysis.experiments.paths import paths, paths_remaining
 from resanalysis.figures.inspect import path_tree
 from resanalysis.figures.style import FULL, HALF
-from resanalysis.statistics.intervals import bootstrap_mean
 
 
 def lesion_frame(units: int = 27) -> pd.DataFrame:
@@ -29,6 +29,11 @@ def lesion_frame(units: int = 27) -> pd.DataFrame:
             "error_low": error - 0.01,
             "error_high": error + 0.015,
             "loss": error * 3,
+            "delta": error - 0.07,
+            "delta_low": error - 0.08,
+            "delta_high": error - 0.055,
+            "p_holm": np.where(error > 0.12, 0.001, 0.5),
+            "chance_error": 0.9,
         }
     )
 
@@ -40,14 +45,20 @@ def many_frame() -> pd.DataFrame:
          "transitions_eligible": eligible}
         for k in (1, 2, 3) for d in range(12) for eligible in (True, False)
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    means = frame.groupby(["removed", "transitions_eligible"])["error"].transform("mean")
+    return frame.assign(mean_error=means, mean_error_low=means - 0.03, mean_error_high=means + 0.04)
 
 
 def reorder_frame() -> pd.DataFrame:
     tau = np.concatenate([[1.0], np.linspace(0.98, 0.5, 40)])
-    return pd.DataFrame(
-        {"swaps": [0] + [3] * 40, "kendall_tau": tau, "error": 0.07 + (1 - tau) ** 1.5}
-    )
+    first = np.arange(41) % 2 == 1
+    frame = pd.DataFrame(
+        {"swaps": [0] + [3] * 40, "kendall_tau": tau, "error": 0.07 + (1 - tau) ** 1.5 + 0.2 * first,
+         "first_moved": first, "tau_bin": np.ceil(tau * 10) / 10}
+    )  # fmt: skip
+    means = frame.groupby(["tau_bin", "first_moved"])["error"].transform("mean")
+    return frame.assign(mean_error=means, mean_error_low=means - 0.03, mean_error_high=means + 0.04)
 
 
 def inspect_frame(units: int) -> pd.DataFrame:
@@ -90,20 +101,47 @@ def test_axes_are_named(name: str) -> None:
         assert axes.get_ylabel()
 
 
-def test_lesion_shows_every_unit_and_the_intact_error() -> None:
+def drawn_points(axes: Axes) -> dict[float, tuple[float, float, float]]:
+    """Every point with the ends of its bar, by its place."""
+    found = {}
+    for container in axes.containers:
+        line, _, (bars,) = container.lines
+        for x, y, ((_, low), (_, high)) in zip(
+            line.get_xdata(), line.get_ydata(), bars.get_segments(), strict=True
+        ):
+            found[float(x)] = (float(y), float(low), float(high))
+    return found
+
+
+def test_lesion_draws_paired_differences_and_fills_what_is_significant() -> None:
     frame = lesion_frame()
     (axes,) = figures.lesion(frame).axes
-    assert axes.get_ylabel() == "Error (fraction)"
-    drawn = {}
+    assert axes.get_ylabel() == "Change of error (fraction)"
+    units = frame.iloc[1:]
+    assert drawn_points(axes) == {
+        row["unit"]: pytest.approx((row["delta"], row["delta_low"], row["delta_high"]))
+        for row in units.to_dict("records")
+    }
+    filled = set()
     for container in axes.containers:
         line = container.lines[0]
-        drawn |= dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
-    units = frame.iloc[1:]
-    assert drawn == pytest.approx(dict(zip(units["unit"], units["error"], strict=True)))
-    intact = [line for line in axes.lines if line.get_label() == "intact"]
-    assert intact[0].get_ydata()[0] == 0.07
-    labels = [container.get_label() for container in axes.containers]
-    assert labels == ["unit deleted", "transition deleted"]
+        if line.get_markerfacecolor() != "white":
+            filled |= set(line.get_xdata())
+    assert filled == set(units.loc[units["p_holm"] < 0.05, "unit"])
+    assert 0 < len(filled) < len(units)
+    names = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert names == ["intact: 0.07", "hollow: n.s. (Holm)", "unit deleted", "transition deleted"]
+
+
+def test_chance_is_drawn_where_the_error_comes_near_it() -> None:
+    for draw, frame in ((figures.lesion, lesion_frame()), (figures.lesion_many, many_frame()),
+                        (figures.reorder, reorder_frame())):  # fmt: skip
+        frame = frame.assign(chance_error=0.9)
+        lines = [line.get_label() for line in draw(frame).axes[0].lines]
+        assert "chance" not in lines
+        high = frame.assign(delta=0.78) if draw is figures.lesion else frame.assign(error=0.85)
+        chance = [line for line in draw(high).axes[0].lines if line.get_label() == "chance"]
+        assert chance[0].get_ydata()[0] == pytest.approx(0.83 if draw is figures.lesion else 0.9)
 
 
 def test_lesion_can_show_the_loss() -> None:
@@ -111,23 +149,70 @@ def test_lesion_can_show_the_loss() -> None:
     assert axes.get_ylabel() == "Cross-entropy (nats)"
 
 
-def test_many_shows_the_means() -> None:
+def test_every_protocol_has_a_panel_with_its_means() -> None:
     frame = many_frame()
-    (axes,) = figures.lesion_many(frame).axes
-    assert len(axes.containers) == 2
-    for container, eligible in zip(axes.containers, (True, False), strict=True):
-        rows = frame[frame["transitions_eligible"] == eligible]
-        expected = rows.groupby("removed")["error"].mean()
-        np.testing.assert_allclose(container.lines[0].get_ydata(), expected)
+    panels = figures.lesion_many(frame).axes
+    assert [ax.get_title() for ax in panels] == ["transitions may go", "transitions stay"]
+    assert panels[0].get_ylim() == panels[1].get_ylim()
+    for axes, eligible in zip(panels, (True, False), strict=True):
+        rows = frame[frame["transitions_eligible"] == eligible].groupby("removed").first()
+        expected = {
+            float(k): pytest.approx((row.mean_error, row.mean_error_low, row.mean_error_high))
+            for k, row in rows.iterrows()
+        }
+        assert drawn_points(axes) == expected
 
 
-def test_reorder_runs_from_one_downwards() -> None:
+def test_reorder_runs_from_one_downwards_and_is_coloured_by_what_moved() -> None:
     frame = reorder_frame()
-    (axes,) = figures.reorder(frame).axes
+    axes, in_place = figures.reorder(frame).axes
     left, right = axes.get_xlim()
     assert left > right
-    points = axes.collections[0].get_offsets()
-    np.testing.assert_allclose(points, frame.iloc[1:][["kendall_tau", "error"]])
+    dots = [points for points in axes.collections if len(points.get_offsets())]
+    moved, stayed = (
+        points.get_offsets() for points in dots if points.get_label().startswith("first")
+    )
+    orders = frame.iloc[1:]
+    for drawn, flag in ((moved, True), (stayed, False)):
+        rows = orders[orders["first_moved"] == flag]
+        np.testing.assert_allclose(drawn, rows[["kendall_tau", "error"]])
+    assert in_place.get_title() == "first unit in place"
+    only = [p for p in in_place.collections if p.get_label().startswith("first")]
+    assert [p.get_label() for p in only] == ["first unit in place"]
+    np.testing.assert_allclose(only[0].get_offsets(), stayed)
+
+
+def test_reorder_draws_one_statistic_the_means_of_bins() -> None:
+    frame = reorder_frame().iloc[1:]
+    axes = figures.reorder(frame).axes[0]
+    for container, flag in zip(axes.containers, (True, False), strict=True):
+        rows = frame[frame["first_moved"] == flag].groupby("tau_bin")
+        np.testing.assert_allclose(container.lines[0].get_ydata(), rows["mean_error"].first())
+        np.testing.assert_allclose(container.lines[0].get_xdata(), rows["kendall_tau"].mean())
+
+
+def test_a_run_that_held_the_first_unit_has_the_second_panel() -> None:
+    frame = reorder_frame()
+    held = frame.assign(first_moved=False, error=0.3)
+    _, second = figures.reorder(frame, held=held).axes
+    only = [p for p in second.collections if p.get_label().startswith("first")]
+    assert {float(y) for _, y in only[0].get_offsets()} == {0.3}
+    with pytest.raises(ValueError, match="the table of held orders moves the first unit"):
+        figures.reorder(frame, held=frame)
+    assert len(figures.reorder(held).axes) == 1
+
+
+@pytest.mark.parametrize("name", ["lesion", "lesion_many", "reorder"])
+@pytest.mark.parametrize("width", [2.7, 5.5, 7.0])
+def test_figures_fit_a_page(name: str, width: float) -> None:
+    draw, frame = DRAWN[name]
+    figure = draw(frame, width=width)
+    assert figure.get_figwidth() == width
+    assert figure.get_figheight() <= 9
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x1 <= figure.bbox.x1
+    assert not any(legend.overlaps(ax.get_window_extent()) for ax in figure.axes)
 
 
 def test_paths_show_the_distribution_and_name_the_interval() -> None:
@@ -156,36 +241,31 @@ def test_inspect_draws_any_length(units: int) -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_lesion_bars_are_the_intervals_of_the_metric() -> None:
+def test_a_metric_without_a_paired_difference_has_its_own_interval() -> None:
     frame = lesion_frame().assign(
         loss_low=lambda f: f["loss"] - 0.05, loss_high=lambda f: f["loss"] + 0.1
     )
-    for metric in ("error", "loss"):
-        (axes,) = figures.lesion(frame, metric=metric).axes
-        drawn = {}
-        for container in axes.containers:
-            for (x, low), (_, high) in container.lines[2][0].get_segments():
-                drawn[int(x)] = (low, high)
-        for row in frame.iloc[1:].to_dict("records"):
-            assert drawn[row["unit"]] == pytest.approx(
-                (row[f"{metric}_low"], row[f"{metric}_high"])
-            )
+    (axes,) = figures.lesion(frame, metric="loss").axes
+    assert drawn_points(axes) == {
+        row["unit"]: pytest.approx((row["loss"], row["loss_low"], row["loss_high"]))
+        for row in frame.iloc[1:].to_dict("records")
+    }
 
 
 def test_without_labels_the_agreement_is_drawn() -> None:
     frame = lesion_frame().assign(
-        error=np.nan, error_low=np.nan, error_high=np.nan, loss=np.nan, agreement=0.9
+        error=np.nan, error_low=np.nan, error_high=np.nan, delta=np.nan, loss=np.nan, agreement=0.9
     )
     (axes,) = figures.lesion(frame).axes
     assert axes.get_ylabel() == "Agreement with intact (fraction)"
     for draw, table in ((figures.lesion_many, many_frame()), (figures.reorder, reorder_frame())):
-        (axes,) = draw(table.assign(error=np.nan, agreement=0.5)).axes
+        axes = draw(table.assign(error=np.nan, agreement=0.5)).axes[0]
         assert axes.get_ylabel() == "Agreement with intact (fraction)"
     with pytest.raises(ValueError, match="the table has no measured error; it has agreement"):
         figures.lesion(frame, metric="error")
 
 
-def test_many_values_of_k_are_drawn_as_bands() -> None:
+def test_draws_are_bands() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         [
@@ -203,22 +283,6 @@ def test_many_values_of_k_are_drawn_as_bands() -> None:
             draws = frame.loc[frame["removed"] == k, "error"]
             assert values.min() == pytest.approx(draws.quantile(low))
             assert values.max() == pytest.approx(draws.quantile(high))
-
-
-def test_mean_intervals_over_draws_are_drawn() -> None:
-    frame = many_frame()
-    (axes,) = figures.lesion_many(frame).axes
-    rows = frame[frame["transitions_eligible"] & (frame["removed"] == 2)]
-    expected = bootstrap_mean(rows["error"])
-    (_, low), (_, high) = axes.containers[0].lines[2][0].get_segments()[1]
-    assert (low, high) == pytest.approx(expected[1:])
-
-
-def test_trend_of_the_orders_needs_ten_of_them() -> None:
-    names = [line.get_label() for line in figures.reorder(reorder_frame()).axes[0].lines]
-    assert "trend, 95 % band" in names
-    few = [line.get_label() for line in figures.reorder(reorder_frame().iloc[:8]).axes[0].lines]
-    assert "trend, 95 % band" not in few
 
 
 @pytest.mark.parametrize("name", ["lesion", "lesion_many", "paths", "paths_remaining"])

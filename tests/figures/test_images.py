@@ -23,6 +23,7 @@ from tests.figures.frames import (
     spans_frame,
     stream_frame,
 )
+from tests.figures.test_figures import lesion_frame, many_frame, reorder_frame
 
 IMAGES = Path(__file__).parent / "images"
 TOLERANCE = 6  # root mean square over pixels, of 255
@@ -30,6 +31,10 @@ DRAWINGS: dict[str, Callable[[], Figure]] = {
     "chain_tree": lambda: figures.inspect(chain_frame(4)),
     "chain_rows": lambda: figures.inspect(chain_frame(13)),
     "chain_half": lambda: figures.inspect(chain_frame(13), width=HALF),
+    "lesion": lambda: figures.lesion(lesion_frame()),
+    "lesion_half": lambda: figures.lesion(lesion_frame(), width=HALF),
+    "lesion_many": lambda: figures.lesion_many(many_frame()),
+    "reorder": lambda: figures.reorder(reorder_frame()),
     "response": lambda: figures.response(response_frame(), published=published_frame()),
     "stream": lambda: figures.stream(stream_frame(), spans=spans_frame(), damage=damage_frame()),
 }

@@ -1,29 +1,21 @@
-"""Intervals and tests against scipy, simulation and small cases by hand."""
+"""Intervals against scipy, simulation and small cases by hand; the one rule that chooses among them."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
+from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.intervals import (
-    _kendall,
-    _spearman,
-    bootstrap_mean,
-    bootstrap_quantile,
-    holm,
-    mcnemar_exact,
-    mean_interval,
-    paired_difference,
+    interval_of,
+    intervals_of,
+    paired_interval,
+    paired_intervals,
     paired_rate_difference,
-    rank_correlation,
-    smooth_trend,
-    wilcoxon_p,
+    unchanged,
     wilson,
 )
 
@@ -34,14 +26,6 @@ def test_wilson_equals_scipy(hits: int, n: int) -> None:
     expected = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
     assert (float(low), float(high)) == pytest.approx((expected.low, expected.high))
     assert float(high) > float(low)
-
-
-def test_paired_difference_equals_the_t_test() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=30), rng.normal(size=30)
-    found = paired_difference(a, b)
-    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
-    assert found == pytest.approx((float((a - b).mean()), expected.low, expected.high))
 
 
 def test_rate_difference_by_hand_and_with_no_change() -> None:
@@ -68,149 +52,57 @@ def test_rate_difference_covers_the_truth() -> None:
     assert covered / 800 > 0.92
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
-def test_mcnemar_equals_the_sum_over_the_binomial(pairs: list[tuple[bool, bool]]) -> None:
-    a, b = np.array(pairs).T
-    gained, lost = int(np.sum(a & ~b)), int(np.sum(~a & b))
-    n = gained + lost
-    chance = [math.comb(n, k) / 2**n for k in range(n + 1)]
-    expected = sum(p for p in chance if p <= chance[gained] * (1 + 1e-7))
-    assert mcnemar_exact(a, b) == pytest.approx(min(1.0, expected))
+def test_a_rate_gets_wilsons_interval_and_anything_else_a_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    rates = (rng.random((3, 40)) < 0.2).astype(np.float32)
+    found = intervals_of(rates)
+    for row, hits in enumerate(rates.sum(1)):
+        expected = stats.binomtest(int(hits), 40).proportion_ci(0.95, method="wilson")
+        assert found.row(row) == pytest.approx((hits / 40, expected.low, expected.high))
+    # One row that is no rate makes none of them one: no table has two kinds of interval.
+    mixed = np.vstack([rates, np.linspace(0, 1, 40)])
+    assert intervals_of(mixed).low.tolist() == mean_band(mixed).low.tolist()
+    assert interval_of(rates[1]) == found.row(1)
+    # A unit that could not be measured says nothing about the others.
+    gap = intervals_of(np.vstack([rates, np.full(40, np.nan)]))
+    assert gap.low[:3].tolist() == found.low.tolist()
+    assert np.isnan(gap.row(3)).all()
 
 
-def holm_by_hand(values: list[float]) -> list[float]:
-    order = sorted(range(len(values)), key=values.__getitem__)
-    adjusted, running = [0.0] * len(values), 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(values) - rank) * values[index]))
-        adjusted[index] = running
-    return adjusted
+def test_a_paired_difference_follows_the_same_rule() -> None:
+    rng = np.random.default_rng(1)
+    first, second = (rng.random((2, 50)) < 0.3).astype(float)
+    assert paired_interval(first, second) == paired_rate_difference(first, second)
+    losses, base = rng.exponential(size=(2, 50)), rng.exponential(size=50)
+    assert paired_intervals(losses, base).low.tolist() == mean_band(losses - base).low.tolist()
+    assert unchanged(base) == (0, 0, 0)
+    assert np.isnan(unchanged([np.nan])).all()
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_equals_the_step_down_loop(values: list[float]) -> None:
-    assert holm(values).tolist() == pytest.approx(holm_by_hand(values))
-
-
-def test_holm_leaves_nan_out() -> None:
-    assert holm([0.01, np.nan, 0.02]).tolist() == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
-
-
-def test_bootstrap_is_seeded_and_near_the_normal_interval() -> None:
-    values = np.random.default_rng(0).normal(3, 2, 400)
-    found = bootstrap_mean(values, seed=5)
-    assert found == bootstrap_mean(values, seed=5)
-    assert found != bootstrap_mean(values, seed=6)
-    half = 1.96 * values.std(ddof=1) / 20
-    assert found.low == pytest.approx(values.mean() - half, abs=0.04)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.04)
-
-
-def test_trend_reproduces_a_line_and_its_band_covers_it() -> None:
-    x = np.random.default_rng(0).uniform(0, 1, 80)
-    exact = smooth_trend(x, 2 * x + 1)
-    np.testing.assert_allclose(exact.y, 2 * exact.x + 1, atol=1e-8)
-    noisy = smooth_trend(x, 2 * x + 1 + np.random.default_rng(1).normal(0, 0.2, 80))
-    inside = (noisy.low <= 2 * noisy.x + 1) & (2 * noisy.x + 1 <= noisy.high)
-    assert inside.mean() > 0.7
-    assert (noisy.low <= noisy.y).mean() > 0.95
-
-
-def test_trend_equals_a_weighted_least_squares_fit() -> None:
+def test_intervals_stay_in_range_and_one_example_has_none() -> None:
     rng = np.random.default_rng(2)
-    x, y = rng.uniform(0, 1, 20), rng.normal(size=20)
-    found = smooth_trend(x, y, at=[0.4], bandwidth=0.2)
-    weight = np.exp(-0.5 * ((x - 0.4) / 0.2) ** 2)
-    slope, intercept = np.polyfit(x - 0.4, y, 1, w=np.sqrt(weight))
-    del slope
-    assert found.y[0] == pytest.approx(intercept)
+    losses = np.exp(rng.normal(-4, 3, (30, 8)))
+    found = intervals_of(losses)
+    assert (found.low >= losses.min(1)).all()
+    assert (found.high <= losses.max(1)).all()
+    assert (found.low <= found.mean).all()
+    half = stats.t.ppf(0.975, 7) * stats.sem(losses, axis=1)
+    assert (losses.mean(1) - half < 0).any()  # what a t interval would have said
+    assert np.isnan(interval_of([0.7])[1:]).all()
+    assert interval_of([0.7]).mean == 0.7
+    assert interval_of([1.0]).low == pytest.approx(wilson(1, 1)[0])
 
 
-@pytest.mark.parametrize("method", ["kendall", "spearman"])
-def test_rank_correlation(method: str) -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=40)
-    y = x + rng.normal(size=40)
-    found = rank_correlation(x, y, method)
-    expected = {"kendall": stats.kendalltau, "spearman": stats.spearmanr}[method](x, y).statistic
-    assert found.mean == pytest.approx(expected)
-    assert 0 < found.low < found.mean < found.high < 1
-    with pytest.raises(ValueError, match="no rank correlation 'pearson'"):
-        rank_correlation(x, y, "pearson")
-
-
-@pytest.mark.parametrize("method", ["kendall", "spearman"])
-def test_rank_correlation_resamples_equal_scipy_on_the_repeated_pairs(method: str) -> None:
-    rng = np.random.default_rng(3)
-    x, y = rng.integers(0, 6, 15).astype(float), rng.integers(0, 6, 15).astype(float)  # with ties
-    weights = rng.multinomial(15, np.full(15, 1 / 15), size=20).astype(float)
-    weighted, scipys = {
-        "kendall": (_kendall, stats.kendalltau),
-        "spearman": (_spearman, stats.spearmanr),
-    }[method]
-    for found, times in zip(weighted(x, y, weights), weights.astype(int), strict=True):
-        expected = scipys(np.repeat(x, times), np.repeat(y, times)).statistic
-        assert found == pytest.approx(expected)
-
-
-def test_rank_correlation_of_ties_alone_is_undefined() -> None:
-    assert np.isnan(rank_correlation([1, 1, 1], [1, 2, 3])).all()
-    with pytest.raises(ValueError, match="at least 3 pairs, got 2 and 3 values"):
-        rank_correlation([1, 2], [1, 2, 3])
-
-
-def test_bootstrap_of_clusters_equals_a_loop_and_is_wider() -> None:
-    rng = np.random.default_rng(0)
-    clusters = np.repeat([7, 3, 9, 1, 5, 8], [1, 4, 9, 2, 9, 5])
-    values = rng.normal(size=30) + 3.0 * clusters
-    found = bootstrap_mean(values, clusters=clusters, resamples=300, seed=1)
-    assert found.mean == pytest.approx(values.mean())
-    names = np.unique(clusters)
-    picks = np.random.default_rng(1)
-    drawn = []
-    for size in (200, 100):
-        for chosen in picks.integers(0, 6, (size, 6)):
-            drawn.append(np.concatenate([values[clusters == names[c]] for c in chosen]).mean())
-    assert found[1:] == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
-    alone = bootstrap_mean(values, resamples=300, seed=1)
-    assert found.high - found.low > alone.high - alone.low
-    with pytest.raises(ValueError, match="a mean needs at least one value, got none"):
-        bootstrap_mean([])
-
-
-def test_bootstrap_of_a_quantile_equals_a_loop() -> None:
-    values = np.random.default_rng(0).exponential(size=40)
-    found = bootstrap_quantile(values, 0.25, resamples=100, seed=2)
-    chosen = np.random.default_rng(2).integers(0, 40, (100, 40))
-    drawn = [np.quantile(values[row], 0.25) for row in chosen]
-    assert found == pytest.approx((np.quantile(values, 0.25), *np.quantile(drawn, [0.025, 0.975])))
-    with pytest.raises(ValueError, match="a quantile needs at least one value, got none"):
-        bootstrap_quantile([], 0.5)
-
-
-def test_wilcoxon_equals_all_sign_flips() -> None:
-    difference = np.array([0.3, -0.1, 0.7, 0.9, -0.4, 1.1, 0.2])
-    ranks = stats.rankdata(np.abs(difference))
-    flips = np.array([ranks[list(signs)].sum() for signs in all_subsets(7)])
-    seen = ranks[difference > 0].sum()
-    both_tails = 2 * min((flips >= seen).mean(), (flips <= seen).mean())
-    assert wilcoxon_p(difference, np.zeros(7)) == pytest.approx(both_tails)
-    assert wilcoxon_p([1.0, 2.0], [1.0, 2.0]) == 1.0
-    assert math.isnan(wilcoxon_p([1.0, float("nan")], [1.0, 2.0]))
-
-
-def all_subsets(n: int) -> list[tuple[int, ...]]:
-    return [subset for k in range(n + 1) for subset in itertools.combinations(range(n), k)]
+def test_wilson_covers_the_truth() -> None:
+    hits = np.random.default_rng(3).binomial(50, 0.08, 2000)
+    low, high = wilson(hits, 50)
+    assert 0.93 < np.mean((low <= 0.08) & (high >= 0.08)) < 0.98
 
 
 def test_intervals_that_cannot_be_say_so() -> None:
     with pytest.raises(ValueError, match="a rate needs at least one trial, got n = 0"):
         wilson(0, 0)
-    with pytest.raises(ValueError, match="an interval of a mean needs at least 2 examples, got 1"):
-        mean_interval([1.0])
     with pytest.raises(
         ValueError, match="a difference of rates needs at least one example, got none"
     ):
         paired_rate_difference([], [])
-    with pytest.raises(ValueError, match="a trend needs at least 3 points at different places"):
-        smooth_trend([1, 1, 1], [1, 2, 3])
