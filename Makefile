@@ -1,16 +1,17 @@
-# make venv | demo | test | test-hostile | test-oldest | lint | bench      The environment is .venv; nothing is installed
-# outside it.
+# make venv | demo | networks | test | test-hostile | test-oldest | lint | bench
+# The environment is .venv; nothing is installed outside it.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.resanalysis-installed
 
 MODEL := bundled:resnet56-fashion-mnist
 DATA := bundled:fashion-mnist-test
+FASHION := fashion-mnist:/usr/share/datasets/fashion-mnist
 RUN := $(BIN)/resanalysis
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: venv demo test test-hostile test-oldest lint format bench clean
+.PHONY: venv networks demo test test-hostile test-oldest lint format bench clean
 
 venv: $(STAMP)
 
@@ -46,6 +47,10 @@ demo: venv
 	@echo "== paths: how long the 2^54 paths of a 110-layer network are"
 	@$(RUN) paths --depth 110 --out demo
 	@echo "== done: the figures and tables are in demo/"
+
+# Hours on a CPU; interrupted, it goes on: make networks FASHION=fashion-mnist:DIR
+networks: venv
+	@PATH="$(CURDIR)/$(BIN):$$PATH" studies/networks.sh $(FASHION) results/networks
 
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,7 +41,8 @@ def paths(
         str | None,
         typer.Option(
             metavar="RULE",
-            help="Stochastic depth: linear:0.5 (0.5 at the last unit) or uniform:0.8.",
+            help="Stochastic depth: linear:0.5 (0.5 at the last unit) or uniform:0.8; left out, what "
+            "the MODEL records.",
         ),
     ] = None,
     data: Data = None,
@@ -72,11 +73,14 @@ def paths(
     from resanalysis.run.folder import Run
     from resanalysis.run.measured import Analysis, measured
 
-    options = {"depth": depth, "block": block.value, "units": units, "survival": survival}
+    options: dict[str, Any] = {"depth": depth, "block": block.value, "units": units}
     with Run(output.out, "paths", fresh=output.fresh) as run:
         subject = None
         if model is not None:
             subject = subject_of(model, data, source, output, input_shape)
+        # A network trained with stochastic depth says itself how often each branch ran.
+        recorded = None if subject is None else subject.survival
+        options["survival"] = recorded if survival is None else survival
         analysis = Analysis(run, subject, options)
         tables = measured(analysis, experiment_named("paths"), figures=drawing.figures)
     of = model or f"a network of {given[0][2:]} {depth or units}"

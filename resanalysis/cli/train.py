@@ -2,85 +2,167 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Output, TrainingData
 
+if TYPE_CHECKING:
+    from resanalysis.training.recipe import Recipe
+
 EXAMPLES = """
 resanalysis train --arch resnet56 --data fashion-mnist:data --out trained
+resanalysis train --arch plain56 --data cifar10:data --recipe he2015 --beside trained --out plain
 """
 
 
-def train(
-    data: TrainingData,
-    output: Output,
+class Shortcut(StrEnum):
+    """What carries the stream past a branch (He et al. 2015, §3.3)."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the training."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network."""
+
     arch: Annotated[
-        str, typer.Option(metavar="NAME", help="resnet56, resnet110v2, …: any depth 6n + 2.")
-    ] = "resnet56",
-    recipe: Annotated[
-        str, typer.Option(metavar="NAME", help="he2015, he2015-warmup or short.")
-    ] = "short",
-    test_data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Test part, where --data has none of its own."),
-    ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")
-    ] = None,
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="resnet56, resnet110v2, plain56, highway32, stochastic-depth110, cifar_vgg16…",
+        ),
+    ] = "resnet56"
     shortcut: Annotated[
-        str | None, typer.Option(metavar="A|B|C", help="Shortcuts of a residual network.")
-    ] = None,
+        Shortcut | None,
+        typer.Option(help="A: zeros; B: a projection where the shape changes; C: in every unit."),
+    ] = None
     width: Annotated[
         int | None, typer.Option(min=1, metavar="W", help="Channels of the first stage.")
-    ] = None,
+    ] = None
+    gate_bias: Annotated[
+        float | None,
+        typer.Option(metavar="B", help="Where the gates of a highway network start, below 0."),
+    ] = None
+
+    def given(self) -> dict[str, object]:
+        """The options of the architecture that were named."""
+        shortcut = None if self.shortcut is None else self.shortcut.value
+        named = {"shortcut": shortcut, "width": self.width, "gate_bias": self.gate_bias}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """How it is trained."""
+
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="he2015, he2015-warmup, huang2016, short or quick."),
+    ] = "short"
+    epochs: Annotated[
+        float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")
+    ] = None
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Instead of the recipe's own. bfloat16 is slow where a CPU lacks it."),
+    ] = None
     stochastic_depth: Annotated[
         str | None,
         typer.Option(
             metavar="RULE", help="Leave branches out in training: linear:0.5, uniform:0.8."
         ),
-    ] = None,
+    ] = None
     train_units: Annotated[
         int | None,
         typer.Option(min=1, metavar="M", help="Exactly M units run in each batch, drawn anew."),
+    ] = None
+
+    def chosen(self) -> Recipe:
+        """The recipe, changed as asked.
+
+        Raises
+        ------
+        typer.BadParameter : if there is none of that name, or two options say which units run.
+        """
+        from resanalysis.training.recipe import RECIPES
+
+        if self.recipe not in RECIPES:
+            names = ", ".join(sorted(RECIPES))
+            raise typer.BadParameter(f"--recipe {self.recipe!r} is none of {names}")
+        if self.train_units is not None and self.stochastic_depth is not None:
+            raise typer.BadParameter(
+                "--train-units and --stochastic-depth both say which units run"
+            )
+        recipe = replace(RECIPES[self.recipe], train_units=self.train_units)
+        if self.epochs is not None:
+            recipe = replace(recipe, epochs=self.epochs, iterations=None)
+        if self.precision is not None:
+            recipe = replace(recipe, precision=self.precision.value)
+        return recipe
+
+
+def train(
+    data: TrainingData,
+    network: NetworkOptions,
+    how: RecipeOptions,
+    output: Output,
+    test_data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Test part, where --data has none of its own."),
+    ] = None,
+    gradient_norms: Annotated[
+        bool, typer.Option("--gradient-norms", help="Each layer's gradient, by epoch.")
+    ] = False,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Another training's --out, drawn in the same figure."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="D", help="cpu, cuda…; left out, a GPU if there is one.")
     ] = None,
 ) -> None:
-    """Train a CIFAR residual network of He et al. on small images.
+    """Train one of the papers' networks on small images.
 
-    An interrupted run goes on after its last whole epoch. Writes ARCH.pt, a checkpoint that records
-    its architecture, preprocessing, classes and history, and history.csv.
+    An interrupted run goes on where it was last saved, and on a CPU it ends with the same weights to
+    the bit. Writes ARCH.pt, a checkpoint that records its architecture, preprocessing, classes, recipe
+    and history; history.csv, .pdf and .png; with --gradient-norms, gradient_norms.csv, .pdf and .png.
     """
-    from resanalysis.training.recipe import RECIPES
-
-    if recipe not in RECIPES:
-        raise typer.BadParameter(f"--recipe {recipe!r} is none of {', '.join(sorted(RECIPES))}")
-    chosen = RECIPES[recipe]
-    if epochs is not None:
-        chosen = replace(chosen, epochs=epochs, iterations=None)
-    chosen = replace(chosen, train_units=train_units)
-    given = {"shortcut": shortcut, "width": width}
+    recipe = how.chosen()
 
     from resanalysis.run.folder import Run
-    from resanalysis.run.trained import train_network
+    from resanalysis.run.trained import Plan, train_network
 
+    plan = Plan(
+        arch=network.arch,
+        data=data,
+        recipe=recipe,
+        test_data=test_data,
+        options=network.given(),
+        stochastic_depth=how.stochastic_depth,
+        gradient_norms=gradient_norms,
+        beside=tuple(beside or ()),
+        seed=output.seed,
+        device=device,
+    )
+    length = (
+        f"{recipe.epochs:g} epochs" if recipe.iterations is None else f"{recipe.iterations} batches"
+    )
     with Run(output.out, "train", fresh=output.fresh) as run:
-        tell(output, f"training {arch} on {data}: recipe {recipe}, {chosen.epochs:g} epochs")
-        history, _ = train_network(
-            run,
-            arch,
-            data,
-            test_data=test_data,
-            recipe=chosen,
-            options={name: value for name, value in given.items() if value is not None},
-            stochastic_depth=stochastic_depth,
-            seed=output.seed,
-            device=device,
-            show_progress=not output.quiet,
-        )
-    show(output, {"history": history}, f"training of {arch}", run.files)
+        tell(output, f"training {plan.arch} on {data}: recipe {how.recipe}, {length}")
+        history, _ = train_network(run, plan, show_progress=not output.quiet)
+    show(output, {"history": history}, f"training of {plan.arch}", run.files)

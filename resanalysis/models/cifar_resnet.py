@@ -134,7 +134,7 @@ class CifarResNet(nn.Module):
 
     Raises
     ------
-    ValueError : if the depth is not 6n + 2 (or 9n + 2), or the probabilities do not fit.
+    ResanalysisError : if the depth is not 6n + 2 (or 9n + 2), or the probabilities do not fit.
     """
 
     def __init__(

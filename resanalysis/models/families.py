@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,11 @@ class Family:
 
     make: Callable[..., nn.Module]
     label: Callable[[Options], str]
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of what ``make`` takes."""
+        return frozenset(inspect.signature(self.make).parameters)
 
 
 def _resnet_label(options: Options) -> str:

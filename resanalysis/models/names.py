@@ -79,7 +79,7 @@ def _own(name: str, state: State) -> Architecture | None:
 
 
 def _resnet(match: re.Match[str], state: State) -> Architecture | None:
-    """Told apart by the weights, by what the name says, or by what the papers' network of it is."""
+    """A CIFAR ResNet, or ``None`` for what torchvision calls so."""
     cifar, digits, version, ending = match[1], match[2], match[3], (match[4] or "")[1:]
     if not (cifar or version or ending) and f"resnet{digits}" in torchvision.models.list_models():
         return None
@@ -89,23 +89,35 @@ def _resnet(match: re.Match[str], state: State) -> Architecture | None:
         units_per_stage(depth)
         shapes = first_layer(state, "conv1.weight")
         return Architecture(family, {"depth": depth, option: ending, **shapes})
-    if ending not in ("", "bottleneck", "basic"):
-        endings = ", ".join(["basic", "bottleneck", *_ENDINGS])
-        raise ResanalysisError(f"no architecture {match[0]!r}: {ending!r} is none of {endings}")
-    bottleneck = ending == "bottleneck" or (ending != "basic" and usual_bottleneck(depth))
-    if state and not ending:
-        bottleneck = "layer1.0.conv3.weight" in state
-    if not ending and (depth < 8 or ((depth - 2) % 6 and (depth - 2) % 9)):
-        raise ResanalysisError(
-            f"no CIFAR ResNet has depth {depth}: it is 6n + 2 (20, 32, 44, 56, 110…; the nearest is "
-            f"{nearest_depth(depth, 2)}), or 9n + 2 with bottleneck units (164, 1001…; the nearest is "
-            f"{nearest_depth(depth, 3)})"
-        )
+    bottleneck = _is_bottleneck(depth, ending, state)
     units_per_stage(depth, 3 if bottleneck else 2)
     options: dict[str, Any] = {"depth": depth, "version": 2 if version == "v2" else 1}
     if bottleneck:
         options |= {"bottleneck": True, "shortcut": "B"}
     return Architecture("cifar_resnet", {**options, **cifar_shapes(state)})
+
+
+def _is_bottleneck(depth: int, ending: str, state: State) -> bool:
+    """Told by what the name says, by the weights, or by what the papers' network of the depth is.
+
+    Raises
+    ------
+    ResanalysisError : for another ending, or a depth that is neither 6n + 2 nor 9n + 2.
+    """
+    if ending in ("bottleneck", "basic"):
+        return ending == "bottleneck"
+    if ending:
+        endings = ", ".join(["basic", "bottleneck", *_ENDINGS])
+        raise ResanalysisError(
+            f"no architecture resnet{depth}-{ending}: {ending!r} is none of {endings}"
+        )
+    if depth < 8 or ((depth - 2) % 6 and (depth - 2) % 9):
+        raise ResanalysisError(
+            f"no CIFAR ResNet has depth {depth}: it is 6n + 2 (20, 32, 44, 56, 110…; the nearest is "
+            f"{nearest_depth(depth, 2)}), or 9n + 2 with bottleneck units (164, 1001…; the nearest is "
+            f"{nearest_depth(depth, 3)})"
+        )
+    return "layer1.0.conv3.weight" in state if state else usual_bottleneck(depth)
 
 
 def _wide(match: re.Match[str], state: State) -> Architecture:
@@ -175,7 +187,14 @@ def cifar_shapes(state: State) -> dict[str, Any]:
     if inner is not None and inner.ndim == 4 and found.get("width") != int(inner.shape[0]):
         found |= {"stem": found.get("width"), "width": int(inner.shape[0])}
     if state:
-        projected = any(".shortcut." in key for key in state)
-        everywhere = any(key.startswith("layer1.1.shortcut.") for key in state)
-        found["shortcut"] = "C" if everywhere else "B" if projected else "A"
+        found["shortcut"] = _shortcut_option(state, widens_at_once="stem" in found)
     return found
+
+
+def _shortcut_option(state: State, *, widens_at_once: bool) -> str:
+    """A without projections, C with one where the shape stays, else B."""
+    projections = {key.split(".shortcut.")[0] for key in state if ".shortcut." in key}
+    changing = {"layer2.0", "layer3.0"}
+    if widens_at_once or "layer1.0.conv3.weight" in state:
+        changing.add("layer1.0")
+    return "A" if not projections else "B" if projections <= changing else "C"

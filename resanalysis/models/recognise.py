@@ -24,13 +24,11 @@ _TORCHVISION_RESNETS: dict[tuple[tuple[int, ...], bool, int, int], str] = {
 }
 
 
-_BLOCK = frozenset({"conv1", "bn1", "conv2", "bn2", "shortcut"})
-
-
 def recognised(state: State) -> Architecture | None:
     """The architecture whose keys and shapes these are, or ``None``."""
     return (
         _recognised_cifar(state)
+        or _recognised_multi_residual(state)
         or _recognised_highway(state)
         or _recognised_vgg(state)
         or _recognised_torchvision(state)
@@ -50,18 +48,13 @@ def _stages(state: State) -> dict[int, int]:
 
 
 def _recognised_cifar(state: State) -> Architecture | None:
-    stages = _stages(state)
-    if list(stages) != [1, 2, 3] or len(set(stages.values())) != 1 or not _has_ends(state):
-        return None
-    parts = {part for part in _unit_parts(state) if part not in _BLOCK}
-    if parts and all(part.startswith("branches.") for part in parts):
-        branches = len({part.split(".")[1] for part in parts})
-        options = {"depth": 6 * stages[1] + 2, "branches": branches}
-        shapes = first_layer(state, "conv1.weight")
-        return Architecture("multi_residual", {**options, **shapes})
-    if parts:
-        # A bottleneck's stride may stand at either of two convolutions, which weights do not show;
-        # whatever else there is belongs to another family.
+    """A ResNet of basic units, v1 or v2.
+
+    A bottleneck's stride may stand at either of two convolutions, which weights do not show; units with
+    other parts belong to another family. A plain network has the weights of a ResNet and is taken for one.
+    """
+    depth = _depth_of_equal_stages(state)
+    if depth is None or _unit_parts(state) - {"conv1", "bn1", "conv2", "bn2", "shortcut"}:
         return None
     if "bn.weight" in state:
         version = 2
@@ -69,8 +62,24 @@ def _recognised_cifar(state: State) -> Architecture | None:
         version = 1
     else:
         return None
-    options = {"depth": 6 * stages[1] + 2, "version": version, **cifar_shapes(state)}
+    options = {"depth": depth, "version": version, **cifar_shapes(state)}
     return Architecture("cifar_resnet", options)
+
+
+def _recognised_multi_residual(state: State) -> Architecture | None:
+    depth, parts = _depth_of_equal_stages(state), _unit_parts(state)
+    if depth is None or not parts or not all(part.startswith("branches.") for part in parts):
+        return None
+    options = {"depth": depth, "branches": len(parts)}
+    return Architecture("multi_residual", {**options, **first_layer(state, "conv1.weight")})
+
+
+def _depth_of_equal_stages(state: State) -> int | None:
+    """Layers of three equal stages of units of two, a stem and a classifier."""
+    stages = _stages(state)
+    if list(stages) != [1, 2, 3] or len(set(stages.values())) != 1 or not _has_ends(state):
+        return None
+    return 6 * stages[1] + 2
 
 
 def _recognised_highway(state: State) -> Architecture | None:

@@ -59,7 +59,7 @@ def resnext(
 
     Raises
     ------
-    ValueError : for another depth.
+    ResanalysisError : for another depth.
 
     Source: Xie et al. 2017, §5.3.
     """

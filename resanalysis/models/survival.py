@@ -68,6 +68,12 @@ def set_survival(model: nn.Module, probabilities: Sequence[float]) -> None:
         end.probability = float(probability)
 
 
+def recorded_survival(model: nn.Module) -> list[float] | None:
+    """The probabilities a network was trained with, or ``None`` where every branch always ran."""
+    probabilities = [end.probability for end in survivals(model)]
+    return probabilities if any(value < 1 for value in probabilities) else None
+
+
 def leave_out(model: nn.Module, units: int | None, generator: Generator) -> list[bool]:
     """Draw the branches that run in the next training step, and say so to the model.
 

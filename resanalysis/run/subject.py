@@ -85,6 +85,13 @@ class Subject:
 
         return usual_kind(self.module, self.submodule)
 
+    @property
+    def survival(self) -> list[float] | None:
+        """How often each unit's branch ran in training, where the network records that some did not."""
+        from resanalysis.models.survival import recorded_survival
+
+        return recorded_survival(self.module)
+
     def view(self) -> dict[str, Any]:
         """The unraveled view in brief."""
         units = self.network.units

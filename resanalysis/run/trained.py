@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,11 @@ from torch import nn
 
 from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
 from resanalysis.datasets import DataError, Dataset, dataset
+from resanalysis.errors import ResanalysisError
+from resanalysis.figures.gradient_norms import gradient_norms as draw_gradient_norms
+from resanalysis.figures.history import history as draw_history
 from resanalysis.models.architecture import Architecture
+from resanalysis.models.families import FAMILIES
 from resanalysis.models.names import architecture_named
 from resanalysis.models.survival import set_survival, survivals
 from resanalysis.run.folder import Run
@@ -23,33 +27,46 @@ from resanalysis.statistics.path_length import parsed_survival
 from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
 from resanalysis.training.recipe import Recipe
+from resanalysis.training.state import TrainingState
 
 SPLIT = ("fashion-mnist", "mnist", "cifar10", "cifar100")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What to train, and on what.
+
+    Attributes
+    ----------
+    arch : a name of ``architecture_named``: ``resnet56``, ``resnet110v2``, ``plain56``, ``cifar_vgg16``…
+    data, test_data : as ``dataset`` takes them; ``test_data`` is needed where ``data`` has no test part.
+    recipe, seed : with the data, they decide the weights.
+    options : of the architecture, such as ``width``, beside those its name says.
+    stochastic_depth : ``linear:0.5`` or ``uniform:0.8``: the probability that each branch runs.
+    gradient_norms : write ``gradient_norms.csv``: a row for each layer, at the start and by epoch.
+    beside : folders of other trainings, whose histories are drawn in the same figure.
+    device : a GPU if there is one, where left out.
+    """
+
+    arch: str
+    data: str
+    recipe: Recipe
+    test_data: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    stochastic_depth: str | None = None
+    gradient_norms: bool = False
+    beside: tuple[Path, ...] = ()
+    seed: int = 0
+    device: str | None = None
+
+
 def train_network(
-    run: Run,
-    arch: str,
-    data: str,
-    *,
-    test_data: str | None = None,
-    recipe: Recipe,
-    options: Mapping[str, Any] | None = None,
-    stochastic_depth: str | None = None,
-    with_gradient_norms: bool = False,
-    seed: int = 0,
-    device: str | None = None,
-    show_progress: bool = False,
+    run: Run, plan: Plan, *, show_progress: bool = False
 ) -> tuple[pd.DataFrame, Path]:
-    """Train a CIFAR residual network and write ``ARCH.pt`` and ``history.csv``.
+    """Train a network for small images and write ``ARCH.pt`` and ``history.csv``.
 
     Images are normalised by the training set's own mean and deviation of each channel. A run that was
-    interrupted goes on after its last whole epoch.
-
-    Parameters
-    ----------
-    arch : ``resnet56``, ``resnet110v2``…: any depth 6n + 2.
-    data, test_data : as ``dataset`` takes them; ``test_data`` is needed where ``data`` has no test part.
+    interrupted goes on where it was last saved.
 
     Returns
     -------
@@ -58,67 +75,104 @@ def train_network(
     Raises
     ------
     CheckpointError, DataError : for an architecture or data that do not fit.
+    ResanalysisError : for a folder to draw beside that holds no history.
     """
-    if test_data is None and data.partition(":")[0] not in SPLIT:
+    # A wrong folder is said before hours of work, not after.
+    others = [_history_of(folder) for folder in plan.beside]
+    if plan.test_data is None and plan.data.partition(":")[0] not in SPLIT:
         raise DataError(
-            f"{data} has no test part of its own: name one with --test-data, or train on "
+            f"{plan.data} has no test part of its own: name one with --test-data, or train on "
             f"{', '.join(f'{name}:DIR' for name in SPLIT)}"
         )
-    training, training_set = _examples(data, "train")
-    test, test_set = _examples(test_data or data, "test", of=training)
+    training, training_set = _examples(plan.data, "train")
+    test, test_set = _examples(plan.test_data or plan.data, "test", of=training)
     if training.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"images of {training.images.shape[1:]} to train on and of {test.images.shape[1:]} to test "
             "on: they must have one shape"
         )
-    classes, channels = int(training.labels.max()) + 1, training.images.shape[1]
-    architecture = _architecture(
-        arch, {**(options or {}), "classes": classes, "channels": channels}
-    )
-    torch.manual_seed(seed)
-    architecture, model = _made(architecture, recipe.train_units, stochastic_depth)
-    recorded: dict[str, Any] = {"arch": str(architecture), "data": data, "test_data": test_data}
-    recorded |= {"options": dict(architecture.options), "recipe": asdict(recipe)}
-    digests = {"data": training_set.sha256, "test": test_set.sha256, "seed": seed}
+    architecture, model = _untrained(plan, training)
+    recorded: dict[str, Any] = {"arch": str(architecture), "data": plan.data}
+    recorded |= {"test_data": plan.test_data, "options": dict(architecture.options)}
+    recorded |= {"recipe": asdict(plan.recipe)}
+    digests = {"data": training_set.sha256, "test": test_set.sha256, "seed": plan.seed}
     state = train(
         model,
         training,
         test,
-        recipe=recipe,
-        seed=seed,
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        recipe=plan.recipe,
+        seed=plan.seed,
+        device=plan.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         state_file=run.store({**recorded, **digests}).folder / "state.pt",
-        with_gradient_norms=with_gradient_norms,
+        with_gradient_norms=plan.gradient_norms,
         show_progress=show_progress,
     )
-    history = state.history
-    frame = pd.DataFrame(history)
-    path = save_checkpoint(
-        run.out / f"{architecture}.pt",
-        model,
-        architecture=architecture,
-        preprocessing=Preprocessing(
-            tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
-        ),
-        classes=training_set.classes,
-        recipe=asdict(recipe),
-        seed=seed,
-        data=data,
-        history=[{key: float(value) for key, value in row.items()} for row in history],
-    )
-    run.keep_table("history", frame)
-    if with_gradient_norms:
-        run.keep_table("gradient_norms", pd.DataFrame(state.gradient_norms))
+    path = _save(run, plan, architecture, state, Preprocessing(
+        tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
+    ), training_set.classes)  # fmt: skip
+    frame = _keep_tables(run, f"{architecture}, seed {plan.seed}", state, others)
     run.files.append(path)
     run.finish(
         options=recorded,
-        seed=seed,
+        seed=plan.seed,
         data_sha256=training_set.sha256,
         n=len(training),
-        timings={"train": float(sum(row["seconds"] for row in history))},
-        facts={"test_error": history[-1]["test_error"], "test_n": len(test)},
+        timings={"train": sum(row["seconds"] for row in state.history)},
+        facts=_facts(plan.recipe, state, len(test)),
     )
     return frame, path
+
+
+def _save(
+    run: Run,
+    plan: Plan,
+    architecture: Architecture,
+    state: TrainingState,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...] | None,
+) -> Path:
+    return save_checkpoint(
+        run.out / f"{architecture}.pt",
+        state.model,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        classes=classes,
+        recipe=asdict(plan.recipe),
+        seed=plan.seed,
+        data=plan.data,
+        history=[{key: float(value) for key, value in row.items()} for row in state.history],
+    )
+
+
+def _keep_tables(
+    run: Run, name: str, state: TrainingState, others: list[pd.DataFrame]
+) -> pd.DataFrame:
+    frame = pd.DataFrame(state.history).assign(run=name)
+    run.keep_table("history", frame)
+    run.keep_figure("history", draw_history(pd.concat([frame, *others], ignore_index=True)))
+    if state.gradient_norms:
+        norms = pd.DataFrame(state.gradient_norms)
+        run.keep_table("gradient_norms", norms)
+        run.keep_figure("gradient_norms", draw_gradient_norms(norms))
+    return frame
+
+
+def _facts(recipe: Recipe, state: TrainingState, test_n: int) -> dict[str, Any]:
+    facts: dict[str, Any] = {"test_error": state.history[-1]["test_error"], "test_n": test_n}
+    if recipe.train_units is not None:
+        # Each batch of so many units runs through all paths of these, and no other.
+        facts["paths_per_batch"] = 2**recipe.train_units
+    return facts
+
+
+def _history_of(folder: Path) -> pd.DataFrame:
+    """The history another training left in its folder."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        raise ResanalysisError(
+            f"{folder} has no history.csv to draw beside; name folders of --out of train"
+        )
+    return pd.read_csv(path)
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -145,38 +199,50 @@ def _examples(
     return Examples(images, data.labels, mean, std), data
 
 
-def _architecture(arch: str, options: Mapping[str, Any]) -> Architecture:
+def _untrained(plan: Plan, training: Examples) -> tuple[Architecture, nn.Module]:
+    """The network at its start, and its architecture with every unit's survival in it."""
+    shape = {"classes": int(training.labels.max()) + 1, "channels": training.images.shape[1]}
     try:
-        named = architecture_named(arch)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from None
-    if not named.own:
-        raise CheckpointError(
-            f"cannot train {arch}: training knows the networks for small images, such as resnet56, "
-            f"resnet110v2, plain56 and cifar_vgg16; {arch} is torchvision's"
-        )
-    return Architecture(named.name, {**named.options, **options})
-
-
-def _made(
-    architecture: Architecture, train_units: int | None, stochastic_depth: str | None
-) -> tuple[Architecture, nn.Module]:
-    """The model with random weights, and its architecture with every unit's survival in it."""
-    try:
+        named = architecture_named(plan.arch)
+        _check_options(plan, named)
+        architecture = Architecture(named.name, {**named.options, **plan.options, **shape})
+        torch.manual_seed(plan.seed)
         model = architecture.make()
-        count = len(survivals(model))
-        probabilities: list[float] | None = None
-        if train_units is not None:
-            if not 0 < train_units <= count:
-                raise ValueError(f"{train_units} of {count} units cannot be trained a batch")
-            probabilities = [train_units / count] * count
-        elif stochastic_depth is not None:
-            probabilities = parsed_survival(stochastic_depth, count)
-        if probabilities is not None:
-            set_survival(model, probabilities)
-            architecture = Architecture(
-                architecture.name, {**architecture.options, "survival": probabilities}
-            )
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"cannot train {architecture}: {error}") from None
-    return architecture, model
+        probabilities = _probabilities(plan, len(survivals(model)))
+        if probabilities is None:
+            return architecture, model
+        set_survival(model, probabilities)
+    except ValueError as error:
+        raise CheckpointError(f"cannot train {plan.arch}: {error}") from None
+    options = {**architecture.options, "survival": probabilities}
+    return Architecture(architecture.name, options), model
+
+
+def _check_options(plan: Plan, named: Architecture) -> None:
+    """Refuse a network for large images, and options that its family does not have."""
+    if not named.own:
+        cifar = f"cifar_{plan.arch.partition(':')[2] or plan.arch}"
+        raise ResanalysisError(
+            "it is for large images, and training knows networks for small ones, such as resnet56, "
+            f"plain56 and cifar_vgg16; write {cifar} if that is what is meant"
+        )
+    known = FAMILIES[named.name].options
+    unknown = [name for name in plan.options if name not in known]
+    if unknown:
+        there = ", ".join(sorted(name.replace("_", "-") for name in known))
+        option = f"{unknown[0].replace('_', '-')} {plan.options[unknown[0]]}"
+        raise ResanalysisError(f"it has no option {option}; it has {there}")
+
+
+def _probabilities(plan: Plan, units: int) -> list[float] | None:
+    """How often each branch runs, where the plan says that some do not."""
+    wanted = plan.recipe.train_units
+    if wanted is None and plan.stochastic_depth is None:
+        return None
+    if units == 0:
+        raise ResanalysisError("it has no branches that could be left out")
+    if wanted is None:
+        return parsed_survival(str(plan.stochastic_depth), units)
+    if wanted > units:
+        raise ResanalysisError(f"{wanted} of its {units} units cannot run in a batch")
+    return [wanted / units] * units

@@ -53,22 +53,15 @@ def train(
 
     Raises
     ------
-    ValueError : if ``state_file`` is of another recipe or seed.
+    ResanalysisError : if ``state_file`` is of another recipe or seed.
     FloatingPointError : if the loss stops being finite.
     """
-    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    state = TrainingState(
-        model,
-        optimiser_of(model, recipe),
-        torch.Generator().manual_seed(seed),
-        order=torch.zeros(0, dtype=torch.int64),
-        loss_sum=torch.zeros((), device=device),
-        wrong_sum=torch.zeros((), device=device),
-    )
+    model.to(device, memory_format=memory_format_of(model, device))  # pyright: ignore[reportCallIssue]
+    state = _at_the_start(model, recipe, seed, device)
     if state_file is not None and state_file.exists():
         state.restore(state_file, recipe, seed)
     elif with_gradient_norms:
-        _measure_gradients(state, training, recipe, epoch=0)
+        _measure_gradients(state, training, recipe)
     per_epoch = len(training) // recipe.batch_size or 1
     total = recipe.steps(per_epoch)
     model.train()
@@ -83,13 +76,41 @@ def train(
             if whole:
                 _finish_epoch(state, test, recipe, per_epoch)
                 if with_gradient_norms:
-                    _measure_gradients(state, training, recipe, epoch=len(state.history))
+                    _measure_gradients(state, training, recipe)
             if state_file is not None and (whole or time.perf_counter() - saved >= SAVE_EVERY):
                 state.save(state_file, recipe, seed)
                 saved = time.perf_counter()
     keep_all(model)
     model.eval()
     return state
+
+
+def _at_the_start(model: nn.Module, recipe: Recipe, seed: int, device: str) -> TrainingState:
+    return TrainingState(
+        model,
+        optimiser_of(model, recipe),
+        torch.Generator().manual_seed(seed),
+        order=torch.zeros(0, dtype=torch.int64),
+        loss_sum=torch.zeros((), device=device),
+        wrong_sum=torch.zeros((), device=device),
+    )
+
+
+def memory_format_of(model: nn.Module, device: str) -> torch.memory_format:
+    """Channels last, which is faster, wherever it is safe.
+
+    On a CPU, oneDNN's gradient of a strided 1×1 convolution of few channels, channels last, writes past
+    the end of its memory: wrong gradients or a crash (uxlfoundation/oneDNN issue 6035).
+    """
+    strided = any(
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and module.stride != (1, 1)
+        and module.in_channels < 16
+        for module in model.modules()
+    )
+    unsafe = strided and device.startswith("cpu")
+    return torch.contiguous_format if unsafe else torch.channels_last
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -116,7 +137,7 @@ def _step(state: TrainingState, training: Examples, recipe: Recipe, per_epoch: i
     images = _augmented(images, recipe, state)
     if recipe.halves(state.step, per_epoch):
         images = halved(images)
-    images = images.to(device, memory_format=torch.channels_last)
+    images = images.to(device, memory_format=memory_format_of(state.model, device.type))
     labels = labels.to(device)
     leave_out(state.model, recipe.train_units, state.generator)
     for group in state.optimiser.param_groups:
@@ -168,12 +189,10 @@ def _finish_epoch(state: TrainingState, test: Examples, recipe: Recipe, per_epoc
     state.seconds = 0.0
 
 
-def _measure_gradients(
-    state: TrainingState, training: Examples, recipe: Recipe, *, epoch: int
-) -> None:
+def _measure_gradients(state: TrainingState, training: Examples, recipe: Recipe) -> None:
     keep_all(state.model)  # The last batch may have left branches out.
     rows = gradient_norms(state.model, training, batch_size=recipe.batch_size)
-    state.gradient_norms += [{"epoch": epoch, **row} for row in rows]
+    state.gradient_norms += [{"epoch": len(state.history), **row} for row in rows]
 
 
 def _note(state: TrainingState, per_epoch: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -159,8 +161,8 @@ def test_recognised_by_the_weights(name: str) -> None:
 
 @pytest.mark.parametrize("shortcut", ["A", "B", "C"])
 def test_the_option_of_the_shortcuts_is_recognised(shortcut: str) -> None:
-    for version in (1, 2):
-        model = narrow("resnet14", shortcut=shortcut, version=version)
+    for name, version in itertools.product(("resnet8", "resnet14"), (1, 2)):
+        model = narrow(name, shortcut=shortcut, version=version)
         found = recognised(model.state_dict())
         assert found is not None
         assert found.options["shortcut"] == shortcut
@@ -190,7 +192,7 @@ def test_what_is_like_a_resnet_is_not_taken_for_one(name: str) -> None:
         ("resnet29-basic", r"has depth 6n \+ 2 .*, got 29; the nearest is 26"),
         (
             "resnet20-gated",
-            "no architecture 'resnet20-gated': 'gated' is none of basic, bottleneck,",
+            "no architecture resnet20-gated: 'gated' is none of basic, bottleneck,",
         ),
         ("wrn27-10", r"depth 6n \+ 4 .*, got 27"),
         ("perceptron3", "no architecture 'perceptron3': write resnet56"),

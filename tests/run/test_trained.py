@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from resanalysis.checkpoint import Preprocessing, load
 from resanalysis.cli import app
+from resanalysis.models.survival import survivals
 from resanalysis.run.trained import channel_statistics
 from resanalysis.training.state import TrainingState
 
@@ -51,12 +53,17 @@ def test_a_trained_checkpoint_loads_by_itself(folder: Path, tmp_path: Path) -> N
     assert info.preprocessing.input_size == (1, 8, 8)
     assert len(info.classes) == 10
     rows = (tmp_path / "history.csv").read_text().splitlines()
-    assert rows[0] == "epoch,rate,train_loss,train_error,test_error,seconds,step"
+    assert rows[0] == "epoch,rate,train_loss,train_error,test_error,seconds,step,run"
     assert len(rows) == 3
     entry = json.loads((tmp_path / "manifest.json").read_text())["train"]
     assert entry["seed"] == 5
     assert entry["n"] == 16
-    assert entry["files"] == ["history.csv", "resnet8.pt"]
+    assert entry["files"] == [
+        "history.csv",
+        "history.pdf",
+        "history.png",
+        "resnet8.pt",
+    ]
     assert entry["options"]["recipe"]["epochs"] == 2.0
     assert not (tmp_path / ".partial").exists()
 
@@ -85,7 +92,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 def test_what_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
     result = train(folder, tmp_path, "--arch", "resnet50")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: cannot train resnet50: training knows the networks")
+    assert result.stderr.startswith("error: cannot train resnet50: it is for large images")
+    assert "write cifar_resnet50" in result.stderr
     result = train(folder, tmp_path, "--arch", "resnet9")
     assert result.exit_code == 1
     assert "no CIFAR ResNet has depth 9" in result.stderr
@@ -102,3 +110,69 @@ def test_channel_statistics() -> None:
     assert std == pytest.approx(scaled.std((0, 2, 3)), abs=5e-5)
     constant = np.full((2, 1, 3, 3), 51, dtype=np.uint8)
     assert channel_statistics(constant) == ((0.2,), (1.0,))
+
+
+def test_options_a_family_does_not_have(folder: Path, tmp_path: Path) -> None:
+    result = train(folder, tmp_path, "--arch", "plain8", "--shortcut", "B")
+    assert result.exit_code == 1
+    assert (
+        "cannot train plain8: it has no option shortcut B; it has channels, classes"
+        in result.stderr
+    )
+    result = train(folder, tmp_path, "--arch", "plain8", "--stochastic-depth", "linear:0.5")
+    assert result.exit_code == 1
+    assert "cannot train plain8: it has no branches that could be left out" in result.stderr
+    result = train(folder, tmp_path, "--train-units", "4")
+    assert result.exit_code == 1
+    assert "cannot train resnet8: 4 of its 3 units cannot run in a batch" in result.stderr
+    result = train(folder, tmp_path, "--beside", str(tmp_path / "nowhere"))
+    assert result.exit_code == 1
+    assert "nowhere has no history.csv to draw beside" in result.stderr
+    result = train(folder, tmp_path, "--precision", "float16")
+    assert result.exit_code == 2
+    assert "float16" in result.stderr
+    result = train(folder, tmp_path, "--train-units", "2", "--stochastic-depth", "linear:0.5")
+    assert result.exit_code == 2
+    assert "both say which units run" in result.stderr
+
+
+def test_stochastic_depth_is_recorded_and_paths_uses_it(folder: Path, tmp_path: Path) -> None:
+    result = train(folder, tmp_path / "stochastic", "--stochastic-depth", "linear:0.4")
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "stochastic" / "resnet8.pt"
+    model = load(path)
+    assert [end.probability for end in survivals(model)] == pytest.approx([0.8, 0.6, 0.4])
+    line = ["paths", str(path), "--out", str(tmp_path / "paths"), "--json", "--quiet"]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    rows = pd.read_csv(tmp_path / "paths" / "paths.csv")
+    # A path that meets a branch which is present takes it every second time.
+    assert rows["probability"].iloc[-1] == pytest.approx(0.4 * 0.3 * 0.2)
+    assert rows["probability"].iloc[0] == pytest.approx(0.6 * 0.7 * 0.8)
+
+
+def test_training_on_effective_paths(folder: Path, tmp_path: Path) -> None:
+    result = train(folder, tmp_path, "--train-units", "2", "--shortcut", "C", "--width", "4")
+    assert result.exit_code == 0, result.output
+    model = load(tmp_path / "resnet8.pt")
+    assert [end.probability for end in survivals(model)] == pytest.approx([2 / 3] * 3)
+    assert "layer1.0.shortcut.0.weight" in model.state_dict()
+    entry = json.loads((tmp_path / "manifest.json").read_text())["train"]
+    assert entry["facts"]["paths_per_batch"] == 4
+    assert entry["options"]["options"]["width"] == 4
+
+
+def test_several_histories_and_gradient_norms(folder: Path, tmp_path: Path) -> None:
+    assert train(folder, tmp_path / "residual").exit_code == 0
+    words = ["--arch", "plain8", "--gradient-norms", "--beside", str(tmp_path / "residual")]
+    result = train(folder, tmp_path / "plain", *words)
+    assert result.exit_code == 0, result.output
+    norms = pd.read_csv(tmp_path / "plain" / "gradient_norms.csv")
+    assert list(norms["epoch"].unique()) == [0, 1, 2]
+    assert norms.groupby("epoch")["layer"].count().tolist() == [8, 8, 8]
+    assert bool((norms["norm_low"] <= norms["norm"]).all())
+    assert bool((norms["norm"] <= norms["norm_high"]).all())
+    history = pd.read_csv(tmp_path / "plain" / "history.csv")
+    assert set(history["run"]) == {"plain8, seed 0"}, "the other's is drawn, not copied"
+    for name in ("history.png", "gradient_norms.pdf"):
+        assert (tmp_path / "plain" / name).stat().st_size > 1000

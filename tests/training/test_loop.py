@@ -209,6 +209,18 @@ def test_a_state_file_is_written_whole_or_not_at_all(
     assert file.read_bytes() == before
 
 
+def test_a_strided_projection_of_few_channels_is_not_trained_channels_last() -> None:
+    """It would write past the end of its memory (oneDNN issue 6035): crashes, or wrong gradients."""
+    for shortcut, width, expected in (
+        ("A", 4, torch.channels_last),
+        ("B", 4, torch.contiguous_format),
+        ("B", 16, torch.channels_last),
+    ):
+        model = network(shortcut=shortcut, width=width)
+        assert loop.memory_format_of(model, "cpu") is expected
+        assert loop.memory_format_of(model, "cuda:0") is torch.channels_last
+
+
 def test_the_bar_says_epoch_and_errors() -> None:
     model = CifarResNet(8, width=4, channels=1, classes=2)
     recipe = Recipe(epochs=2, batch_size=8)
