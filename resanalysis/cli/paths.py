@@ -76,7 +76,7 @@ def paths(
     with Run(output.out, "paths", fresh=output.fresh) as run:
         subject = None
         if model is not None:
-            subject = subject_of(model, data, source, output, input_shape)
+            subject = subject_of(model, data, source, output, input_shape, needs_data=False)
         analysis = Analysis(run, subject, options)
         tables = measured(analysis, experiment_named("paths"), figures=drawing.figures)
     of = model or f"a network of {given[0][2:]} {depth or units}"

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from resanalysis.run.subject import Subject
 
 
-def reading(source: Source, output: Output, input_shape: str | None = None) -> Reading:
+def reading(
+    source: Source, output: Output, input_shape: str | None = None, *, needs_data: bool = True
+) -> Reading:
     """How a model and its data are to be read."""
     from resanalysis.run.reading import Reading
 
@@ -30,6 +32,7 @@ def reading(source: Source, output: Output, input_shape: str | None = None) -> R
         normalize=source.normalize,
         mean=None if source.mean is None else floats(source.mean),
         std=None if source.std is None else floats(source.std),
+        needs_data=needs_data,
         limit=source.limit,
         image_seed=output.seed if source.image_seed is None else source.image_seed,
         input_shape=None if input_shape is None else shape(input_shape),
@@ -44,11 +47,20 @@ def subject_of(
     source: Source,
     output: Output,
     input_shape: str | None = None,
+    *,
+    needs_data: bool = True,
 ) -> Subject:
-    """Load and unravel what the command line names, and say what was found."""
+    """Load and unravel what the command line names, and say what was found.
+
+    Parameters
+    ----------
+    needs_data : whether the command measures on examples: those the model brings, where none are named.
+    """
     from resanalysis.run.subject import load_subject
 
-    subject = load_subject(model, data, reading(source, output, input_shape))
+    subject = load_subject(
+        model, data, reading(source, output, input_shape, needs_data=needs_data)
+    )
     _say_found(output, model, subject)
     return subject
 
@@ -68,6 +80,8 @@ def _say_found(output: Output, name: str, subject: Any) -> None:
     examples = "" if data is None else f"; {len(data)} examples of {subject.source}"
     if data is not None and data.subset:
         examples += f" ({data.subset})"
+    if data is not None and subject.data_from != "--data":
+        examples += f", {subject.data_from}"
     skips = view["skips"]
     plain = set(skips) == {"none"}
     what = (

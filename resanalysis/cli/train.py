@@ -47,6 +47,13 @@ def train(
         int | None,
         typer.Option(min=1, metavar="M", help="Exactly M units run in each batch, drawn anew."),
     ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            help="Put a sample of the test part into the checkpoint, at most 2,000 examples or 1 MB, so that "
+            "it can be measured without --data."
+        ),
+    ] = True,
     device: Annotated[
         str | None, typer.Option(metavar="D", help="cpu, cuda…; left out, a GPU if there is one.")
     ] = None,
@@ -54,7 +61,8 @@ def train(
     """Train a CIFAR residual network of He et al. on small images.
 
     An interrupted run goes on after its last whole epoch. Writes ARCH.pt, a checkpoint that records
-    its architecture, preprocessing, classes and history, and history.csv.
+    its architecture, preprocessing, classes, test data and history, and history.csv. Every command
+    takes the checkpoint as it is: resanalysis lesion ARCH.pt.
     """
     from resanalysis.training.recipe import RECIPES
 
@@ -80,6 +88,7 @@ def train(
             options={name: value for name, value in given.items() if value is not None},
             stochastic_depth=stochastic_depth,
             seed=output.seed,
+            with_sample=sample,
             device=device,
             show_progress=not output.quiet,
         )

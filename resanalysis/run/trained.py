@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
+from resanalysis.checkpoint import (
+    CheckpointError,
+    Preprocessing,
+    DataRecord,
+    sample_of,
+    save_checkpoint,
+)
 from resanalysis.datasets import DataError, Dataset, dataset
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.names import architecture_named
 from resanalysis.models.survival import set_survival, survivals
 from resanalysis.run.folder import Run
+from resanalysis.run.model_data import SAMPLE_BYTES
 from resanalysis.statistics.path_length import parsed_survival
 from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
@@ -37,6 +44,7 @@ def train_network(
     options: Mapping[str, Any] | None = None,
     stochastic_depth: str | None = None,
     with_gradient_norms: bool = False,
+    with_sample: bool = True,
     seed: int = 0,
     device: str | None = None,
     show_progress: bool = False,
@@ -50,6 +58,7 @@ def train_network(
     ----------
     arch : ``resnet56``, ``resnet110v2``…: any depth 6n + 2.
     data, test_data : as ``dataset`` takes them; ``test_data`` is needed where ``data`` has no test part.
+    with_sample : whether the checkpoint carries examples of the test part: at most 2,000, of at most 1 MB.
 
     Returns
     -------
@@ -101,6 +110,13 @@ def train_network(
             tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
         ),
         classes=training_set.classes,
+        tested=DataRecord(
+            test_data or data,
+            "test",
+            replace(test_set, mean=tuple(training.mean), std=tuple(training.std)).sha256,
+            len(test_set),
+        ),
+        sample=sample_of(test_set, SAMPLE_BYTES) if with_sample else None,
         recipe=asdict(recipe),
         seed=seed,
         data=data,
