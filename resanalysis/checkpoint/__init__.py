@@ -14,7 +14,7 @@ from resanalysis.checkpoint.archive import load_archive
 from resanalysis.checkpoint.errors import CheckpointError
 from resanalysis.checkpoint.filling import check_finite
 from resanalysis.checkpoint.fit import check_fit, taken_by
-from resanalysis.checkpoint.info import ModelInfo, Preprocessing, Sample, DataRecord
+from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.libraries import (
     from_hugging_face,
     from_python,
@@ -29,10 +29,10 @@ from resanalysis.checkpoint.tested import sample_of, ships_with
 
 __all__ = [
     "CheckpointError",
+    "DataRecord",
     "ModelInfo",
     "Preprocessing",
     "Sample",
-    "DataRecord",
     "check_fit",
     "load",
     "read_checkpoint",

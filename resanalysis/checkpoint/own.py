@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from resanalysis.checkpoint.errors import CheckpointError, damaged
 from resanalysis.checkpoint.filling import filled, named
-from resanalysis.checkpoint.info import ModelInfo, Preprocessing, Sample, DataRecord
+from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.state import check_plain
 from resanalysis.checkpoint.tested import record_of, sample_in, tested_in
 from resanalysis.errors import quoted, shown
@@ -213,4 +213,3 @@ def _field(path: Path, content: Mapping[str, Any], name: str, kind: type, wanted
     if not isinstance(value, kind):
         raise damaged(path, name, wanted, value)
     return value
-

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from resanalysis.checkpoint.errors import damaged
-from resanalysis.checkpoint.info import Sample, DataRecord
+from resanalysis.checkpoint.info import DataRecord, Sample
 from resanalysis.checkpoint.state import check_plain
 from resanalysis.datasets import Dataset
 from resanalysis.errors import shown

@@ -26,7 +26,8 @@ def pack(
     source: Source,
     output: Output,
     file: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write, such as model.pt.")
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The file to write, such as model.pt."),
     ],
     data: Data = None,
     classes: Annotated[

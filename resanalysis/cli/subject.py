@@ -58,9 +58,7 @@ def subject_of(
     """
     from resanalysis.run.subject import load_subject
 
-    subject = load_subject(
-        model, data, reading(source, output, input_shape, needs_data=needs_data)
-    )
+    subject = load_subject(model, data, reading(source, output, input_shape, needs_data=needs_data))
     _say_found(output, model, subject)
     return subject
 

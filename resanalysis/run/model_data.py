@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resanalysis.checkpoint import ModelInfo, Sample, DataRecord, taken_by
+from resanalysis.checkpoint import DataRecord, ModelInfo, Sample, taken_by
 from resanalysis.datasets import DataError, Dataset, check_vocabulary, dataset, image_dataset
 from resanalysis.datasets.normalisation import normalisation
 from resanalysis.errors import LeftOutError

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.utils._pytree as pytree
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from resanalysis.checkpoint import (
     CheckpointError,
+    DataRecord,
     ModelInfo,
     Preprocessing,
-    Sample,
-    DataRecord,
     load,
     sample_of,
     save_checkpoint,
@@ -90,7 +89,9 @@ def pack(
     if info is None or info.built is None:
         raise CheckpointError(_unnamed(model, loaded.module))
     if data is None or data.mean is None or data.std is None:
-        raise ResanalysisError(f"{loaded.source} is no images, which is what a packed model carries")
+        raise ResanalysisError(
+            f"{loaded.source} is no images, which is what a packed model carries"
+        )
     if data.labels is not None:
         check_labels(loaded.module, data, loaded.example, model)
     names = _class_names(loaded, classes, info.classes, data.classes)
@@ -155,7 +156,9 @@ def _tested(info: ModelInfo, loaded: Loaded, data: Dataset) -> DataRecord:
 
 def _check_place(out: Path) -> None:
     if out.is_dir():
-        raise ResanalysisError(f"--out {out} is a folder; name a file in it, such as {out}/model.pt")
+        raise ResanalysisError(
+            f"--out {out} is a folder; name a file in it, such as {out}/model.pt"
+        )
     if out.suffix in _OTHER_KINDS:
         raise ResanalysisError(
             f"--out {out}: a {out.suffix} file is of another kind; call it {out.stem}.pt"

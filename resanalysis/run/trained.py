@@ -15,8 +15,8 @@ from torch import nn
 
 from resanalysis.checkpoint import (
     CheckpointError,
-    Preprocessing,
     DataRecord,
+    Preprocessing,
     sample_of,
     save_checkpoint,
 )

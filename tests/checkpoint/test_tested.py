@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from resanalysis.checkpoint import CheckpointError, ModelInfo, Sample, DataRecord, load, sample_of
+from resanalysis.checkpoint import CheckpointError, DataRecord, ModelInfo, Sample, load, sample_of
 from resanalysis.checkpoint.own import save_checkpoint
 from resanalysis.checkpoint.tested import ships_with
 from resanalysis.datasets import Dataset, dataset, image_dataset
@@ -51,9 +51,7 @@ def info_of(path: Path) -> ModelInfo:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     data = labelled([3, 3, 3, 3, 3])
     path = tmp_path / "m.pt"
-    save_checkpoint(
-        path, cifar(8), architecture=TINY, tested=TESTED, sample=sample_of(data, 10**6)
-    )
+    save_checkpoint(path, cifar(8), architecture=TINY, tested=TESTED, sample=sample_of(data, 10**6))
     info = info_of(path)
     assert info.tested == TESTED
     assert info.built == TINY
@@ -99,9 +97,7 @@ def test_each_example_of_a_sample_is_one_of_the_data() -> None:
 
 def test_only_the_sample_is_stored(tmp_path: Path) -> None:
     images = np.zeros((1000, 3, 32, 32), np.uint8)
-    save_checkpoint(
-        tmp_path / "m.pt", cifar(8), architecture=TINY, sample=Sample(images[:2], None)
-    )
+    save_checkpoint(tmp_path / "m.pt", cifar(8), architecture=TINY, sample=Sample(images[:2], None))
     assert (tmp_path / "m.pt").stat().st_size < 10**5
 
 
@@ -145,7 +141,9 @@ def test_a_sample_that_claims_more_than_it_holds(tmp_path: Path) -> None:
 
 
 def test_every_bundled_network_has_data_that_ships() -> None:
-    models = [e.name for e in (files("resanalysis") / "bundled").iterdir() if e.name.endswith(".pt")]
+    models = [
+        e.name for e in (files("resanalysis") / "bundled").iterdir() if e.name.endswith(".pt")
+    ]
     assert models
     for name in models:
         found = ships_with(name.removesuffix(".pt"))

@@ -60,7 +60,10 @@ def batch_of(loaded: Loaded) -> torch.Tensor:
 
 def test_the_sample_is_what_the_file_had(images: Path) -> None:
     loaded = read(checkpoint("m.pt", source="test.npz", sample=images), None, WANTED)
-    assert (loaded.source, loaded.data_from) == ("the sample of test.npz", "carried by the checkpoint")
+    assert (loaded.source, loaded.data_from) == (
+        "the sample of test.npz",
+        "carried by the checkpoint",
+    )
     named = read("m.pt", "test.npz", WANTED)
     assert (named.source, named.data_from) == ("test.npz", "--data")
     assert torch.equal(batch_of(loaded), batch_of(named))
@@ -89,7 +92,9 @@ def test_recorded_data_is_found_again_only_as_it_was(images: Path) -> None:
     assert loaded.data is not None
     assert len(loaded.data) == 5
     arrays("test.npz", seed=1)
-    with pytest.raises(LeftOutError, match=r"tested on test.npz \(20 examples\), which is not here or"):
+    with pytest.raises(
+        LeftOutError, match=r"tested on test.npz \(20 examples\), which is not here or"
+    ):
         read("m.pt", None, WANTED)
     images.unlink()
     with pytest.raises(LeftOutError, match=r"which is not here or not as it was then. Say --data"):
@@ -167,5 +172,7 @@ def test_where_nothing_is_known_one_line_says_what_would_do(images: Path) -> Non
     checkpoint("own.pt")
     result = run("reorder", "own.pt")
     assert result.exit_code == 2
-    assert "it takes images of 3×8×8, and has 5 outputs. Say --data test.npz, or once" in result.stderr
+    assert (
+        "it takes images of 3×8×8, and has 5 outputs. Say --data test.npz, or once" in result.stderr
+    )
     assert not Path("results").exists()

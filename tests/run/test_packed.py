@@ -120,7 +120,9 @@ def test_a_model_of_torchvision(model: str) -> None:
 
 def test_what_has_no_name_is_not_packed(model: str) -> None:
     factory = "python:tests.checkpoint.test_checkpoint:make_model"
-    with pytest.raises(CheckpointError, match=r"CifarResNet has no name, so what it computes is code"):
+    with pytest.raises(
+        CheckpointError, match=r"CifarResNet has no name, so what it computes is code"
+    ):
         pack(factory, "test.npz", Path("model.pt"), IMAGENET)
     assert not Path("model.pt").exists()
 
@@ -136,7 +138,9 @@ def test_a_model_that_would_load_as_another_is_not_written(
         return found
 
     monkeypatch.setattr("resanalysis.run.packed.load", other)
-    with pytest.raises(CheckpointError, match=r"model.pt was not written: its architecture by name"):
+    with pytest.raises(
+        CheckpointError, match=r"model.pt was not written: its architecture by name"
+    ):
         pack(model, "test.npz", Path("model.pt"), IMAGENET)
     assert Path("model.pt").read_text() == "before"
     assert sorted(p.name for p in Path().iterdir()) == ["bare.th", "model.pt", "test.npz"]
@@ -161,7 +165,9 @@ def test_labels_of_another_task(model: str) -> None:
     images = np.zeros((6, 3, 16, 16), dtype=np.uint8)
     images[:, 0, 0, 0] = 255
     np.savez("other.npz", images=images, labels=np.arange(6) + 3)
-    with pytest.raises(ResanalysisError, match="labels run from 3 to 8, the model has outputs 0 to 4"):
+    with pytest.raises(
+        ResanalysisError, match="labels run from 3 to 8, the model has outputs 0 to 4"
+    ):
         pack(model, "other.npz", Path("model.pt"), IMAGENET)
 
 
@@ -174,15 +180,17 @@ def test_class_names_of_a_file(model: str) -> None:
     assert run(*line, "--classes", " , ").exit_code == 2
 
 
-def test_the_real_network_packs_and_measures_the_same(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_the_real_network_packs_and_measures_the_same(shared: Path, tmp_path: Path) -> None:
     """The published ResNet-20 on the images of its own sample, from both files."""
     data = shared / "data" / "cifar10" / "cifar10_test_first1017.npz"
     file = shared / "models" / "cifar10" / "resnet20-12fca82f.th"
     if not data.is_file() or not file.is_file():
-        pytest.skip("needs the published ResNet-20 and CIFAR-10 images, which the project does not ship")
-    packed = pack(str(file), str(data), tmp_path / "model.pt", Reading(normalize="imagenet", limit=60))
+        pytest.skip(
+            "needs the published ResNet-20 and CIFAR-10 images, which the project does not ship"
+        )
+    packed = pack(
+        str(file), str(data), tmp_path / "model.pt", Reading(normalize="imagenet", limit=60)
+    )
     info: Any = load(tmp_path / "model.pt").resanalysis
     np.savez(tmp_path / "sample.npz", images=info.sample.images, labels=info.sample.labels)
     line = ["lesion", str(file), "--data", str(tmp_path / "sample.npz"), "--normalize", "imagenet"]
