@@ -111,12 +111,17 @@ def sample_in(path: Path, record: Any) -> Sample | None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
         raise damaged(path, "sample.images", "N×C×H×W of 1 or 3 channels", _shape(images))
     if labels is not None:
-        labels = _tensor(path, "sample.labels", labels, torch.int64, "N whole numbers")
-        if labels.shape not in ((len(images),), (len(images), *images.shape[2:])):
-            raise damaged(path, "sample.labels", "one per image, or per pixel", _shape(labels))
-        if labels.ndim == 1 and int(labels.min()) < 0:
-            raise damaged(path, "sample.labels", "0 or more", int(labels.min()))
-    return Sample(images.numpy(), None if labels is None else labels.numpy(), shown(chosen, 200))
+        labels = _labels_of(path, images, labels).numpy()
+    return Sample(images.numpy(), labels, shown(chosen, 200))
+
+
+def _labels_of(path: Path, images: Tensor, value: Any) -> Tensor:
+    labels = _tensor(path, "sample.labels", value, torch.int64, "N whole numbers")
+    if labels.shape not in ((len(images),), (len(images), *images.shape[2:])):
+        raise damaged(path, "sample.labels", "one per image, or per pixel", _shape(labels))
+    if labels.ndim == 1 and int(labels.min()) < 0:
+        raise damaged(path, "sample.labels", "0 or more", int(labels.min()))
+    return labels
 
 
 def _tensor(path: Path, field: str, value: Any, dtype: torch.dtype, wanted: str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from warnings import catch_warnings
 
 import typer
 
@@ -55,9 +56,13 @@ def pack(
     from resanalysis.run.packed import pack as packed_of
     from resanalysis.statistics.intervals import wilson
 
-    packed = packed_of(
-        model, data, file, reading(source, output), classes=names, with_sample=sample
-    )
+    with catch_warnings(record=True) as said:
+        packed = packed_of(
+            model, data, file, reading(source, output), classes=names, with_sample=sample
+        )
+    for warning in said:
+        if issubclass(warning.category, UserWarning):
+            tell(output, f"note: {warning.message}")
     carried = f"{packed.examples} examples" if packed.examples else "no examples"
     chosen = f" ({packed.chosen})" if packed.chosen and packed.examples else ""
     tell(

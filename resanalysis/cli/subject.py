@@ -74,12 +74,8 @@ def subjects_of(models: list[str], data: str | None, source: Source, output: Out
 
 
 def _say_found(output: Output, name: str, subject: Any) -> None:
-    view, data = subject.view(), subject.data
-    examples = "" if data is None else f"; {len(data)} examples of {subject.source}"
-    if data is not None and data.subset:
-        examples += f" ({data.subset})"
-    if data is not None and subject.data_from != "--data":
-        examples += f", {subject.data_from}"
+    view = subject.view()
+    examples = "" if subject.data is None else f"; {examples_of(subject)}"
     skips = view["skips"]
     plain = set(skips) == {"none"}
     what = (
@@ -88,6 +84,14 @@ def _say_found(output: Output, name: str, subject: Any) -> None:
         else f"{view['units']} residual units in {view['stages']} stages"
     )
     tell(output, f"{name}: {what}{examples}")
+
+
+def examples_of(subject: Any) -> str:
+    """How many examples of what there are, and who named it where the command line did not."""
+    text = f"{len(subject.data)} examples of {subject.source}"
+    if subject.data.subset:
+        text += f" ({subject.data.subset})"
+    return text if subject.data_from == "--data" else f"{text}, {subject.data_from}"
 
 
 def running(subject: Any, source: Source, output: Output) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from resanalysis.checkpoint import (
 )
 from resanalysis.datasets import Dataset, image_dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.models.architecture import Architecture
 from resanalysis.network import Inputs
 from resanalysis.routes.scores import scores
 from resanalysis.run.model_data import CARRIED, SAMPLE_BYTES
@@ -85,19 +86,13 @@ def pack(
     """
     _check_place(out)
     loaded = read(model, source, replace(how, limit=None, needs_data=True))
-    info, data = cast("ModelInfo | None", getattr(loaded.module, "resanalysis", None)), loaded.data
-    if info is None or info.built is None:
-        raise CheckpointError(_unnamed(model, loaded.module))
-    if data is None or data.mean is None or data.std is None:
-        raise ResanalysisError(
-            f"{loaded.source} is no images, which is what a packed model carries"
-        )
-    if data.labels is not None:
-        check_labels(loaded.module, data, loaded.example, model)
+    info, built, data, normalised = _packable(loaded)
     names = _class_names(loaded, classes, info.classes, data.classes)
     weights = sum(tensor.nbytes for tensor in loaded.module.state_dict().values())
     sample = sample_of(data, max(SAMPLE_BYTES, weights), limit=how.limit, seed=how.image_seed)
-    kept = image_dataset(sample.images, sample.labels, mean=data.mean, std=data.std, name=model)
+    kept = image_dataset(
+        sample.images, sample.labels, mean=normalised.mean, std=normalised.std, name=model
+    )
     score = intact_score(loaded.module, kept, loaded.device)
     tested = _tested(info, loaded, data)
     partial = out.with_name(f".{out.stem}.unchecked.pt")
@@ -105,8 +100,8 @@ def pack(
         save_checkpoint(
             partial,
             loaded.module,
-            architecture=info.built,
-            preprocessing=Preprocessing(data.mean, data.std, sample.images.shape[1:]),
+            architecture=built,
+            preprocessing=replace(normalised, input_size=sample.images.shape[1:]),
             classes=names,
             tested=tested,
             sample=sample if with_sample else None,
@@ -118,13 +113,28 @@ def pack(
         partial.unlink(missing_ok=True)
     return Packed(
         path=out,
-        architecture=str(info.built),
+        architecture=str(built),
         parameters=sum(p.numel() for p in loaded.module.parameters()),
         tested=tested,
         examples=len(kept) if with_sample else 0,
         chosen=sample.chosen,
         score=score,
     )
+
+
+def _packable(loaded: Loaded) -> tuple[ModelInfo, Architecture, Dataset, Preprocessing]:
+    """What is packed: a model whose architecture has a name, and images that fit it."""
+    info = cast("ModelInfo | None", getattr(loaded.module, "resanalysis", None))
+    if info is None or info.built is None:
+        raise CheckpointError(_unnamed(loaded.model, loaded.module))
+    data = loaded.data
+    if data is None or data.mean is None or data.std is None:
+        raise ResanalysisError(
+            f"{loaded.source} is no images, which is what a packed model carries"
+        )
+    if data.labels is not None:
+        check_labels(loaded.module, data, loaded.example, loaded.model)
+    return info, info.built, data, Preprocessing(data.mean, data.std)
 
 
 def intact_score(module: nn.Module, data: Dataset, device: str) -> dict[str, float]:
