@@ -43,7 +43,14 @@ TrainingData = Annotated[
     str, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
 ]
 Data = Annotated[
-    str | None, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
+    str | None,
+    typer.Option(
+        "--data",
+        "-d",
+        metavar="DATA",
+        help=f"{DATA_HELP} Left out, what the model brings: see pack.",
+        show_default=False,
+    ),
 ]
 InputShape = Annotated[
     str | None,

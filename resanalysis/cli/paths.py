@@ -77,7 +77,7 @@ def paths(
     with Run(output.out, "paths", fresh=output.fresh) as run:
         subject = None
         if model is not None:
-            subject = subject_of(model, data, source, output, input_shape)
+            subject = subject_of(model, data, source, output, input_shape, needs_data=False)
         # A network trained with stochastic depth says itself how often each branch ran.
         recorded = None if subject is None else subject.survival
         options["survival"] = recorded if survival is None else survival

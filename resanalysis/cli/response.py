@@ -12,7 +12,7 @@ import typer
 
 from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Data, Drawing, Models, Output, Source
-from resanalysis.cli.subject import reading, running
+from resanalysis.cli.subject import examples_of, reading, running
 
 EXAMPLES = """
 resanalysis response model.pt --data test.npz
@@ -64,6 +64,7 @@ def response(
     options = {**measured, "published": None if published is None else published.name}
     with Run(output.out, "response", fresh=output.fresh) as run:
         several = read_several(models, data, reading(source, output))
+        tell(output, f"{several.model}: {examples_of(several)}")
         analysis = Analysis(run, several, options, output.seed)
         with catch_warnings(record=True) as caught:
             tables = experiment_named("response").measure(

@@ -348,7 +348,7 @@ def test_errors_of_our_checks(model: Path, data: Path, tmp_path: Path) -> None:
     assert result.stderr.startswith("error: ")
     assert "111" in result.stderr
     result = run("inspect", model, out=tmp_path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "does not record the shape of its input: name some data with --data" in result.stderr
     result = run("lesion", model, "--data", data, "--device", "abacus", out=tmp_path)
     assert result.exit_code == 1
