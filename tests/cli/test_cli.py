@@ -328,7 +328,7 @@ def test_bad_data_is_one_clear_line(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["train"], "Missing option '--data'"),
+        (["pack", "x.pt"], "Missing option '--out'"),
         (["lesion", "x.pt", "--data", "y", "--remove", "3..1"], "'3..1' is no number or range"),
         (["paths"], "name one of MODEL, --depth and --units, got none of them"),
         (["paths", "--depth", "110", "--units", "3"], "got --depth and --units"),
