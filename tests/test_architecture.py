@@ -14,6 +14,7 @@ GROUND = {"errors", "network", "progress", "statistics"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
+    "provenance": set(),
     "network": {"errors"},
     "statistics": {"errors"},
     "models": {"errors"},
@@ -26,7 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "routes": GROUND | {"view"},
     "path_gradients": GROUND | {"routes"},
     "measures": GROUND | {"view", "routes", "path_gradients", "datasets"},
-    "experiments": GROUND | {"routes", "path_gradients", "measures", "datasets", "figures", "view"},
+    "experiments": GROUND
+    | {"provenance", "routes", "path_gradients", "measures", "datasets", "figures", "view"},
     "run": GROUND
     | {"checkpoint", "datasets", "models", "training", "figures", "view", "routes", "experiments"},
     "cli": GROUND | {"checkpoint", "routes", "training", "figures", "experiments", "run"},

@@ -12,6 +12,7 @@ from torch import Tensor
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.batches import Batch, Batches, Block
 
 
@@ -73,9 +74,9 @@ def cka(
         for (a, b), value in np.ndenumerate(found)
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
-    names = {"model": network.name, "other": None if other is None else other.name}
-    frame.attrs = {**names, "data": data.name, "n": len(data), "seed": seed, "minibatch": minibatch,
-                   "subset": data.subset, "batch_norm": "running statistics"}  # fmt: skip
+    frame.attrs = Provenance.of(
+        network, data, seed, other=None if other is None else other.name, minibatch=minibatch
+    ).facts()
     return frame
 
 

@@ -26,6 +26,7 @@ from resanalysis.path_gradients import (
 )
 from resanalysis.path_gradients.drawn import drawn_paths
 from resanalysis.path_gradients.recorded import RecordedPasses
+from resanalysis.provenance import Provenance
 from resanalysis.routes.batches import Block, BlockStore
 from resanalysis.statistics.bootstrap import Band, mean_band
 from resanalysis.statistics.path_length import central_interval, path_counts
@@ -128,22 +129,19 @@ def gradients(
         by_image["mean"] = np.stack([paths.images for paths in drawn])
     frame = frame.reindex(columns=_ORDER)
     frame["count"] = frame["count"].astype(object)
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(limited),
-        "subset": limited.subset,
-        "seed": seed,
-        "at": at,
-        "methods": list(chosen),
-        "units": n,
-        "precision": None if samples is not None else precision,
-        "samples": samples,
-        "repetitions": repetitions,
-        "dtype": dtype,
-        "batch_norm": "running statistics",
+    frame.attrs = Provenance.of(
+        network,
+        limited,
+        seed,
+        at=at,
+        methods=list(chosen),
+        units=n,
+        precision=None if samples is not None else precision,
+        samples=samples,
+        repetitions=repetitions,
+        dtype=dtype,
         **_summary(frame, by_image, seed),
-    }
+    ).facts()
     uncertain = frame.attrs["uncertain_lengths"]
     if uncertain:
         warnings.warn(

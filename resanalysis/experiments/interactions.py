@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.route import without
 from resanalysis.routes.scores import margin
@@ -102,17 +103,14 @@ def interactions(
     for end in ("a", "b"):
         frame[f"stage_{end}"] = [network.units[unit].stage for unit in frame[f"unit_{end}"]]
     frame["distance"] = frame["unit_b"] - frame["unit_a"]
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(data),
-        "seed": seed,
-        "left_out": [unit.index for unit in network.units if not unit.deletable],
-        "explained": explained,
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        left_out=[unit.index for unit in network.units if not unit.deletable],
+        explained=explained,
         **summary(frame),
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    ).facts()
     return frame
 
 

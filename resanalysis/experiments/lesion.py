@@ -15,6 +15,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.measures.chance import chance_error
 from resanalysis.measures.perplexity import perplexity, predicted_tokens
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.route import cut_skip, intact, without
 from resanalysis.routes.scores import Metric, metric_name
@@ -90,15 +91,12 @@ def lesion(
         _add_perplexity(frame, scores.values["loss"], tokens, place, seed)
     if metric is not None:
         _add_metric(frame, scores.values["metric"], place, seed)
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(data),
-        "seed": seed,
-        "part": part,
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        part=part,
+    ).facts()
     if metric is not None:
         frame.attrs["metric"] = metric_name(metric)
     return frame

@@ -13,6 +13,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.route import intact, without
 from resanalysis.routes.scores import Metric
@@ -84,18 +85,15 @@ def lesion_many(
         description="lesion_many",
     )
     frame = _table(chosen, names, scores, draws, seed).assign(chance_error=chance_error(data))
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(data),
-        "seed": seed,
-        "draws": draws,
-        "transitions": transitions,
-        "left_out": left_out,
-        "interval": OVER,
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        draws=draws,
+        transitions=transitions,
+        left_out=left_out,
+        interval=OVER,
+    ).facts()
     return frame
 
 

@@ -28,6 +28,7 @@ from resanalysis.experiments.prune_row import COLUMNS, Measured, row_of
 from resanalysis.experiments.stream import stream
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.batches import Batches, BlockStore, chosen_batch_size
 from resanalysis.routes.evaluator import evaluate
 from resanalysis.routes.forward_only import forward_only
@@ -146,23 +147,20 @@ def prune(
         for k, interval in zip(removed, ratios, strict=True):
             at = (frame["order"] == "greedy") & (frame["removed"] == k)
             frame.loc[at, ["speedup", "speedup_low", "speedup_high"]] = list(interval)
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(rest),
-        "n_calibration": len(held),
-        "calibration": f"orders found on {held.subset}; numbers from the other {len(rest)}",
-        "orders": list(dict.fromkeys(order.name for order in found)),
-        "draws": draws,
-        "by": chosen_by,
-        "transitions": transitions,
-        "seed": seed,
-        "timed_batch": None if timed is None else timed[1],
-        "chance": _chance(rest),
-        "threads": torch.get_num_threads(),
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    frame.attrs = Provenance.of(
+        network,
+        rest,
+        seed,
+        n_calibration=len(held),
+        calibration=f"orders found on {held.subset}; numbers from the other {len(rest)}",
+        orders=list(dict.fromkeys(order.name for order in found)),
+        draws=draws,
+        by=chosen_by,
+        transitions=transitions,
+        timed_batch=None if timed is None else timed[1],
+        chance=_chance(rest),
+        threads=torch.get_num_threads(),
+    ).facts()
     return frame
 
 

@@ -14,6 +14,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.yardstick import Measure, yardstick
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.rearranged import KINDS, Kind, Runs, middles, movable_runs, rearrangements
 from resanalysis.routes.route import intact
@@ -130,25 +131,22 @@ def rearrange(
         frame[name] = scores.mean(name)
     frame["intact_error"], frame["chance"] = scores.mean("error")[0], yard.chance
     frame["size"] = frame.pop("size")
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(data),
-        "seed": seed,
-        "kinds": list(kinds),
-        "draws": draws,
-        "loops": loops,
-        "stage": stage,
-        "left_out": left_out,
-        "movable": sum(len(run) for run in runs),
-        "runs": [[run[0], run[-1]] for run in runs],
-        "measure": yard.measure,
-        "intact_measure": float(yard.intact.mean()),
-        "chance": yard.chance,
-        "chance_answer": yard.answer,
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        kinds=list(kinds),
+        draws=draws,
+        loops=loops,
+        stage=stage,
+        left_out=left_out,
+        movable=sum(len(run) for run in runs),
+        runs=[[run[0], run[-1]] for run in runs],
+        measure=yard.measure,
+        intact_measure=float(yard.intact.mean()),
+        chance=yard.chance,
+        chance_answer=yard.answer,
+    ).facts()
     return frame
 
 

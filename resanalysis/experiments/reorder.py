@@ -15,6 +15,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.orders import (
     Groups,
@@ -130,21 +131,18 @@ def reorder(
     values = {name: scores.values[name] for name in measured}
     means = crossed_columns(values, together, frame["listed"].tolist(), seed=seed)
     frame = pd.concat([frame, means], axis=1).assign(chance_error=chance_error(data))
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(data),
-        "seed": seed,
-        "draws": len(chosen.orders),
-        "protocol": protocol,
-        "hold": list(hold),
-        "tau_over": f"all {len(network)} units",
-        "tau_bin": width,
-        "movable": sum(len(group) for group in groups),
-        "interval": OVER,
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        draws=len(chosen.orders),
+        protocol=protocol,
+        hold=list(hold),
+        tau_over=f"all {len(network)} units",
+        tau_bin=width,
+        movable=sum(len(group) for group in groups),
+        interval=OVER,
+    ).facts()
     if protocol == "veit":
         frame.attrs["swaps"] = sorted(set(frame["swaps"]) - {0})
     return frame

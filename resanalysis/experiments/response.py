@@ -21,6 +21,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.moments import layer_kind, layer_moments
 from resanalysis.network import Arithmetic
+from resanalysis.provenance import Provenance
 from resanalysis.routes.arithmetic import check_not_bf16
 from resanalysis.routes.batches import (
     Batch,
@@ -101,17 +102,15 @@ def response(
         _warn(name, quiet[name], seen.shared)
     frame = pd.concat(frames, ignore_index=True)
     first = next(iter(data.values())) if isinstance(data, Mapping) else data
-    frame.attrs = {
-        "models": list(named),
-        "data": first.name,
-        "n": len(first),
-        "subset": first.subset,
-        "seed": seed,
-        "kinds": kinds if isinstance(kinds, str) else list(kinds),
-        "level": level,
-        "batch_norm": "running statistics",
-        "never_ran": {name: layers for name, layers in quiet.items() if layers},
-    }
+    frame.attrs = Provenance(
+        ", ".join(named), first.name, len(first), seed, first.subset, arithmetic,
+        protocol={
+            "models": list(named),
+            "kinds": kinds if isinstance(kinds, str) else list(kinds),
+            "level": level,
+            "never_ran": {name: layers for name, layers in quiet.items() if layers},
+        },
+    ).facts()  # fmt: skip
     return frame
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.route import scaled
 from resanalysis.statistics.intervals import Interval, mean_interval, wilson
@@ -80,15 +81,12 @@ def scaling(
         frame[[name, f"{name}_low", f"{name}_high"]] = found
     for name in ("agreement", "kl"):
         frame[name] = scores.mean(name)
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(data),
-        "seed": seed,
-        "multiplied": units,
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        multiplied=units,
+    ).facts()
     return frame
 
 

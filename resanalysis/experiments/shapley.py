@@ -18,6 +18,7 @@ from scipy import stats
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.route import without
 from resanalysis.routes.shared_store import prefixed
@@ -128,20 +129,17 @@ def shapley(
         generator = np.random.default_rng(seed)
         found, ran = _sampled(measure, units, orders or ORDERS, precision, generator)
     frame = _frame(network, units, found, alone)
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(data),
-        "seed": seed,
-        "by": by,
-        "orders": ran,
-        "over": "examples" if ran is None else "orders and examples",
-        "intact": float(alone[whole].mean(dtype=np.float64)),
-        "all_removed": float(alone[bare].mean(dtype=np.float64)),
-        "left_out": [unit.index for unit in network.units if not unit.deletable],
-        "batch_norm": "running statistics",
-        "subset": data.subset,
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        by=by,
+        orders=ran,
+        over="examples" if ran is None else "orders and examples",
+        intact=float(alone[whole].mean(dtype=np.float64)),
+        all_removed=float(alone[bare].mean(dtype=np.float64)),
+        left_out=[unit.index for unit in network.units if not unit.deletable],
+    ).facts()
     return frame
 
 

@@ -13,6 +13,7 @@ from resanalysis.measures.passage import (
     learned_scale,
 )
 from resanalysis.network import ResidualNetwork
+from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, EvaluationData
 from resanalysis.statistics.intervals import intervals_of
 
@@ -92,16 +93,13 @@ def stream(
         "scale": _numbers([learned_scale(unit.branch) for unit in network.units]),
     }
     frame = frame.assign(**facts, **bounds)
-    frame.attrs = {
-        "model": network.name,
-        "data": getattr(data, "name", "data"),
-        "n": len(data),
-        "subset": getattr(data, "subset", ""),
-        "seed": seed,
-        "level": level,
-        "batch_norm": "running statistics",
-        "vectors": "one per token" if _by_token(network) else "one per image",
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+        level=level,
+        vectors="one per token" if _by_token(network) else "one per image",
+    ).facts()
     return frame
 
 

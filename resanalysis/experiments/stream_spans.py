@@ -15,6 +15,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.measures.passage import Passage, angular_distances, image_mean, passages
 from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import freeze
+from resanalysis.provenance import Provenance
 from resanalysis.routes.batches import (
     Batch,
     Batches,
@@ -90,14 +91,11 @@ def stream_spans(
         name=[network.units[start].name for start, _ in spans],
     )
     frame["best"] = frame["distance"] == frame.groupby("length")["distance"].transform("min")
-    frame.attrs = {
-        "model": network.name,
-        "data": getattr(data, "name", "data"),
-        "n": len(data),
-        "subset": getattr(data, "subset", ""),
-        "seed": seed,
-        "batch_norm": "running statistics",
-    }
+    frame.attrs = Provenance.of(
+        network,
+        data,
+        seed,
+    ).facts()
     return frame
 
 

@@ -13,6 +13,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import At, Tape, freeze, residual_units, unit_shares
 from resanalysis.path_gradients.recorded import RecordedPasses
+from resanalysis.provenance import Provenance
 from resanalysis.routes.batches import Block, BlockStore
 from resanalysis.statistics.bootstrap import Band, mean_band
 
@@ -77,17 +78,14 @@ def unit_share(
         raise ResanalysisError(f"the loss of {network.name} has no gradient on any of the images")
     whole = mean_band(used.sum(axis=1), seed=seed)
     frame = _table(ready, mean_band(used.reshape(n * (last + 1), -1), seed=seed), whole, last)
-    frame.attrs = {
-        "model": network.name,
-        "data": data.name,
-        "n": len(limited),
-        "subset": limited.subset,
-        "seed": seed,
-        "at": at,
-        "units": n,
-        "dtype": dtype,
-        "batch_norm": "running statistics",
-    }
+    frame.attrs = Provenance.of(
+        network,
+        limited,
+        seed,
+        at=at,
+        units=n,
+        dtype=dtype,
+    ).facts()
     return frame
 
 
