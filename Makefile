@@ -1,4 +1,5 @@
-# make venv | demo | networks | test | test-hostile | lint | bench      The environment is .venv; nothing is installed outside it.
+# make venv | demo | networks | test | test-hostile | test-oldest | lint | bench
+# The environment is .venv; nothing is installed outside it.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.resanalysis-installed
@@ -10,7 +11,7 @@ RUN := $(BIN)/resanalysis
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: venv networks demo test test-hostile lint format bench clean
+.PHONY: venv networks demo test test-hostile test-oldest lint format bench clean
 
 venv: $(STAMP)
 
@@ -52,12 +53,31 @@ networks: venv
 	@PATH="$(CURDIR)/$(BIN):$$PATH" studies/networks.sh $(FASHION) results/networks
 
 test: venv
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # 1,000 damaged or hostile checkpoints and 500 data sets, each from its seed; counts at the end.
 test-hostile: venv
 	RESANALYSIS_HOSTILE_CHECKPOINTS=1000 RESANALYSIS_HOSTILE_DATA=500 \
 	  $(BIN)/python -m pytest tests/hostile -s
+
+# Every dependency at the lower bound that pyproject.toml declares, in an environment of its own.
+OLDEST := .venv-oldest/bin
+OLDEST_RUN := $(OLDEST)/python -m resanalysis
+OLDEST_TESTS := tests/view tests/routes tests/path_gradients tests/checkpoint
+
+.venv-oldest/.resanalysis-installed: pyproject.toml
+	@echo "== making .venv-oldest: the oldest versions pyproject.toml allows (torch is large: minutes, once)"
+	@test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
+	@$(OLDEST)/python tests/oldest.py > .venv-oldest/oldest.txt
+	@$(OLDEST)/python -m pip install -qq --constraint .venv-oldest/oldest.txt --editable . pytest pytest-timeout hypothesis
+	@touch $@
+
+test-oldest: .venv-oldest/.resanalysis-installed
+	@$(OLDEST)/python -m pip list --format freeze | grep -iE "^(torch|torchvision|numpy|pandas|typer|rich)=="
+	@for command in inspect lesion gradients response stream; do echo "== $$command"; \
+	  data=$$([ $$command = inspect ] || echo "--data $(DATA) --limit 20"); \
+	  $(OLDEST_RUN) $$command $(MODEL) $$data --out .venv-oldest/out || exit 1; done
+	$(OLDEST)/python -m pytest $(OLDEST_TESTS) -m "not slow"
 
 lint: venv
 	$(BIN)/ruff check .
@@ -72,4 +92,4 @@ bench: venv
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf .venv demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest demo build *.egg-info .pytest_cache .ruff_cache .hypothesis

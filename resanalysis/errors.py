@@ -61,3 +61,7 @@ class ResanalysisError(ValueError):
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
+
+
+class LeftOutError(ResanalysisError):
+    """Something that a command needs was neither given nor recorded: a usage error, exit code 2."""

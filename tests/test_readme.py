@@ -6,18 +6,22 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from resanalysis.cli import app
-from tests.conftest import ROOT
+from tests.conftest import ROOT, cifar
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELL = [
     line.removeprefix("resanalysis ")
-    for line in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.S | re.M)[0].splitlines()
+    for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.S | re.M)
+    for line in block.splitlines()
     if line.startswith("resanalysis ")
 ]
+WITHOUT_DATA = ("inspect", "paths", "pack")
 FEWER = {
     "gradients": ["--limit", "2", "--max-length", "3", "--samples", "2"],
     "lesion": ["--draws", "1"],
@@ -34,11 +38,28 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "lesion.pdf").stat().st_size > 1000
 
 
+def packed() -> None:
+    """The user's own files under the names the README gives them, and its first command run on them."""
+    torch.save(cifar(14).state_dict(), "resnet56.th")
+    images = np.random.default_rng(0).integers(0, 256, (20, 3, 16, 16), dtype=np.uint8)
+    np.savez("test.npz", images=images, labels=np.arange(20) % 5)
+    assert SHELL[0].startswith("pack resnet56.th --data test.npz ")
+    result = CliRunner().invoke(app, shlex.split(SHELL[0]))
+    assert result.exit_code == 0, result.output
+    assert Path("model.pt").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", SHELL)
-def test_the_command_lines_run(line: str, tmp_path: Path) -> None:
-    words = [*shlex.split(line), "--out", str(tmp_path), "--quiet"]
-    if "--data" in words:
+def test_the_command_lines_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*shlex.split(line), "--quiet"]
+    if words[0] == "pack" or "model.pt" in words:
+        packed()
+    if words[0] == "pack":  # which has written its file
+        return
+    words += ["--out", str(tmp_path)]
+    if words[0] not in WITHOUT_DATA:
         words += ["--limit", "10", *FEWER.get(words[0], [])]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output

@@ -13,8 +13,8 @@ from torch import nn
 from resanalysis.checkpoint.archive import load_archive
 from resanalysis.checkpoint.errors import CheckpointError
 from resanalysis.checkpoint.filling import check_finite
-from resanalysis.checkpoint.fit import check_fit
-from resanalysis.checkpoint.info import ModelInfo, Preprocessing
+from resanalysis.checkpoint.fit import check_fit, taken_by
+from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.libraries import (
     from_hugging_face,
     from_python,
@@ -25,17 +25,22 @@ from resanalysis.checkpoint.libraries import (
 from resanalysis.checkpoint.own import is_own, load_own, save_checkpoint
 from resanalysis.checkpoint.reading import check_file, content_of, digest
 from resanalysis.checkpoint.state import Wanted, model_of_state
+from resanalysis.checkpoint.tested import sample_of, ships_with
 
 __all__ = [
     "CheckpointError",
+    "DataRecord",
     "ModelInfo",
     "Preprocessing",
+    "Sample",
     "check_fit",
     "load",
     "read_checkpoint",
+    "sample_of",
     "save_checkpoint",
     "state_sha256",
     "submodule_of",
+    "taken_by",
 ]
 
 _LIBRARIES = {
@@ -86,6 +91,7 @@ def load(
         model, info = _LIBRARIES[scheme](name)
     elif scheme == "bundled" and name:
         model, info = _from_file(_bundled(name), wanted, trust_pickle)
+        info = replace(info, tested=info.tested or ships_with(name))
     else:
         model, info = _from_file(Path(text), wanted, trust_pickle)
     model.eval()
@@ -139,7 +145,8 @@ def _from_file(path: Path, wanted: Wanted, trust_pickle: bool) -> tuple[nn.Modul
         _check_unsaid(path, replace(wanted, arch=None), "is a checkpoint of resanalysis")
         return load_own(path, found, digest(path), wanted.arch)
     model, architecture = model_of_state(path, found, wanted)
-    return model, ModelInfo(str(path), str(architecture), sha256=digest(path))
+    info = ModelInfo(str(path), str(architecture), sha256=digest(path), built=architecture)
+    return model, info
 
 
 def _check_unsaid(what: object, wanted: Wanted, reason: str) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import ResanalysisError, shown
 
 
 class CheckpointError(ResanalysisError):
     """A model that cannot be loaded: what was wrong, where, and what to do."""
+
+
+def damaged(path: Path, field: str, wanted: str, found: object) -> CheckpointError:
+    """What to say of a field of our own kind of checkpoint that is not as we write it."""
+    what = "nothing" if found is None else f"{type(found).__name__} {shown(found)}"
+    return CheckpointError(
+        f"{path} is a damaged resanalysis checkpoint: its {field} should be {wanted}, found {what}"
+    )
 
 
 def first_line(error: BaseException, most: int = 160) -> str:

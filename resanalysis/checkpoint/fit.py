@@ -80,6 +80,26 @@ def _taken(model: nn.Module, info: ModelInfo | None) -> str:
     return "another input, of which it does not record the shape"
 
 
+def taken_by(model: nn.Module, info: ModelInfo | None) -> str:
+    """The input a model is made for and its outputs, as far as known, in words."""
+    text = _taken(model, info)
+    built = None if info is None else info.built
+    first = _first_layer(model)
+    if built is not None and built.own and isinstance(first, nn.Conv2d) and "×" not in text:
+        text += f", such as {first.in_channels}×32×32"  # what all our families were published for
+    outputs = _outputs(model, info)
+    return text if outputs is None else f"{text}, and has {outputs} outputs"
+
+
+def _outputs(model: nn.Module, info: ModelInfo | None) -> int | None:
+    if info is not None and info.classes:
+        return len(info.classes)
+    if isinstance(_first_layer(model), nn.Embedding):
+        return None
+    linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
+    return linear[-1].out_features if linear else None
+
+
 def _first_layer(model: nn.Module) -> nn.Conv2d | nn.Embedding | None:
     for part in model.modules():
         if isinstance(part, nn.Conv2d | nn.Embedding):

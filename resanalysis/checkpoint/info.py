@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from resanalysis.models.architecture import Architecture
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -15,8 +20,45 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class DataRecord:
+    """The data a model was tested on, as its checkpoint records it.
+
+    Attributes
+    ----------
+    source : as whoever wrote the checkpoint named it, such as ``fashion-mnist:data``; ``dataset`` takes it.
+    split : ``train`` or ``test``, of data that has both.
+    sha256 : of all examples, normalised as the checkpoint records; empty where the data ships with the model.
+    n : how many they are; 0 where that is not recorded.
+    """
+
+    source: str
+    split: str = "test"
+    sha256: str = ""
+    n: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Examples that a checkpoint carries.
+
+    Attributes
+    ----------
+    images : (N, C, H, W), before any normalisation.
+    labels : (N,), or (N, H, W) of a segmentation, or ``None``.
+    chosen : how they were chosen among those the model was tested on; empty if they are all.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    chosen: str = ""
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What is known of a loaded model; ``load`` leaves it on the model as ``.resanalysis``.
+
+    ``built`` is the architecture that makes the model without its weights, where it has a name;
+    ``tested`` and ``sample`` are what its checkpoint records of test data and carries of it.
 
     Of a language model: the folder of its ``tokenizer``, the longest sequence it takes (``positions``) and
     the number of token ids it knows (``vocabulary``).
@@ -30,3 +72,6 @@ class ModelInfo:
     tokenizer: str | None = None
     positions: int | None = None
     vocabulary: int | None = None
+    built: Architecture | None = None
+    tested: DataRecord | None = None
+    sample: Sample | None = None

@@ -17,6 +17,7 @@ from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
 from resanalysis.checkpoint.user_function import source_sha256, user_function
 from resanalysis.errors import ResanalysisError
+from resanalysis.models.architecture import Architecture
 
 
 def _weights_choice(name: str) -> tuple[str, bool]:
@@ -51,7 +52,11 @@ def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
             f"file with --arch {name}, or torchvision:{name}?weights=none for random ones"
         ) from None
     return model, ModelInfo(
-        f"torchvision:{name}", name, Preprocessing(*_IMAGENET), None, state_sha256(model)
+        f"torchvision:{name}",
+        name,
+        Preprocessing(*_IMAGENET),
+        sha256=state_sha256(model),
+        built=Architecture(f"torchvision:{name}"),
     )
 
 
@@ -74,7 +79,13 @@ def from_timm(name: str) -> tuple[nn.Module, ModelInfo]:
         tuple(settings.get("std", _IMAGENET[1])),
         tuple(settings["input_size"]) if "input_size" in settings else None,
     )
-    return model, ModelInfo(f"timm:{name}", name, preprocessing, None, state_sha256(model))
+    return model, ModelInfo(
+        f"timm:{name}",
+        name,
+        preprocessing,
+        sha256=state_sha256(model),
+        built=Architecture(f"timm:{name}"),
+    )
 
 
 def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:

@@ -11,10 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from resanalysis.checkpoint.errors import CheckpointError
+from resanalysis.checkpoint.errors import CheckpointError, damaged
 from resanalysis.checkpoint.filling import filled, named
-from resanalysis.checkpoint.info import ModelInfo, Preprocessing
+from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.state import check_plain
+from resanalysis.checkpoint.tested import record_of, sample_in, tested_in
 from resanalysis.errors import quoted, shown
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
@@ -35,6 +36,8 @@ def save_checkpoint(
     architecture: Architecture,
     preprocessing: Preprocessing | None = None,
     classes: Sequence[str] | None = None,
+    tested: DataRecord | None = None,
+    sample: Sample | None = None,
     half: bool = False,
     **facts: Any,
 ) -> Path:
@@ -42,6 +45,8 @@ def save_checkpoint(
 
     Parameters
     ----------
+    tested : the data the model was tested on, so that it may be found again.
+    sample : examples of it for the file to carry.
     half : store floats in half precision; they are single again when loaded.
     facts : recipe, seed, history, measured…: plain values, kept as they are.
     """
@@ -56,6 +61,7 @@ def save_checkpoint(
         "architecture": {"name": architecture.name, "options": dict(architecture.options)},
         "state_dict": state,
         "classes": None if classes is None else list(classes),
+        **record_of(tested, sample),
         **facts,
     }
     if preprocessing is not None:
@@ -104,6 +110,9 @@ def load_own(
         _preprocessing(path, content.get("preprocessing")),
         _classes(path, content.get("classes")),
         digest,
+        built=architecture,
+        tested=tested_in(path, content.get("test_data")),
+        sample=sample_in(path, content.get("sample")),
     )
 
 
@@ -111,7 +120,7 @@ def _state(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors, those stored in half precision in single again."""
     state = _field(path, content, "state_dict", Mapping, "tensors")
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise _wrong(path, "state_dict", "tensors by name", state)
+        raise damaged(path, "state_dict", "tensors by name", state)
     check_plain(state, path)
     return {
         key: value.float() if value.dtype is torch.float16 else value
@@ -123,7 +132,7 @@ def _classes(path: Path, names: Any) -> tuple[str, ...] | None:
     if names is None:
         return None
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise _wrong(path, "classes", "a list of names", names)
+        raise damaged(path, "classes", "a list of names", names)
     return tuple(shown(name) for name in names)
 
 
@@ -133,13 +142,13 @@ def _architecture(
     record = _field(path, content, "architecture", Mapping, "a name and options")
     name, options = record.get("name"), record.get("options", {})
     if not isinstance(name, str):
-        raise _wrong(path, "architecture.name", "a text", name)
+        raise damaged(path, "architecture.name", "a text", name)
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
-        raise _wrong(path, "architecture.options", "values by name", options)
+        raise damaged(path, "architecture.options", "values by name", options)
     for key, value in options.items():
         _check_option(path, key, value, state)
     if name in FAMILIES and "depth" not in options:
-        raise _wrong(path, "architecture.options.depth", "a whole number", None)
+        raise damaged(path, "architecture.options.depth", "a whole number", None)
     depth = options.get("depth", 0)
     if isinstance(depth, int) and depth > len(state):  # each layer has a tensor of weights or more
         raise CheckpointError(
@@ -159,36 +168,36 @@ def _check_option(path: Path, key: str, value: Any, state: Mapping[str, Tensor])
     parts: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
     plain = all(part is None or isinstance(part, str | int | float) for part in parts)
     if len(parts) > _LONGEST_OPTION or not plain:
-        raise _wrong(path, field, "a plain value or a short list", value)
+        raise damaged(path, field, "a plain value or a short list", value)
     # Whatever an option means, each number of channels or classes is a dimension of some tensor.
     most = max(_LARGEST_OPTION, *(size for tensor in state.values() for size in tensor.shape))
     if key != "depth" and any(isinstance(part, int) and part > most for part in parts):
-        raise _wrong(path, field, f"{most} or less", value)
+        raise damaged(path, field, f"{most} or less", value)
 
 
 def _preprocessing(path: Path, record: Any) -> Preprocessing | None:
     if record is None or record == {}:
         return None
     if not isinstance(record, Mapping):
-        raise _wrong(path, "preprocessing", "mean and std", record)
+        raise damaged(path, "preprocessing", "mean and std", record)
     mean, std = (_numbers(path, record, name) for name in ("mean", "std"))
     if min(std) <= 0:
-        raise _wrong(path, "preprocessing.std", "numbers above 0", record["std"])
+        raise damaged(path, "preprocessing.std", "numbers above 0", record["std"])
     size = record.get("input_size")
     if size is None or size in ((), []):
         return Preprocessing(mean, std)
     sizes = _numbers(path, record, "input_size")
     if not all(0 < number <= _LARGEST_SIDE and number % 1 == 0 for number in sizes):
-        raise _wrong(path, "preprocessing.input_size", "whole numbers", size)
+        raise damaged(path, "preprocessing.input_size", "whole numbers", size)
     return Preprocessing(mean, std, tuple(int(number) for number in sizes))
 
 
 def _numbers(path: Path, record: Mapping[str, Any], name: str) -> tuple[float, ...]:
     values = record.get(name)
     if not isinstance(values, list | tuple) or not 0 < len(values) <= _LONGEST_OPTION:
-        raise _wrong(path, f"preprocessing.{name}", "a list of numbers", values)
+        raise damaged(path, f"preprocessing.{name}", "a list of numbers", values)
     if not all(_is_number(value) for value in values):
-        raise _wrong(path, f"preprocessing.{name}", "a list of numbers", values)
+        raise damaged(path, f"preprocessing.{name}", "a list of numbers", values)
     return tuple(values)
 
 
@@ -202,12 +211,5 @@ def _is_number(value: Any) -> bool:
 def _field(path: Path, content: Mapping[str, Any], name: str, kind: type, wanted: str) -> Any:
     value = content.get(name)
     if not isinstance(value, kind):
-        raise _wrong(path, name, wanted, value)
+        raise damaged(path, name, wanted, value)
     return value
-
-
-def _wrong(path: Path, field: str, wanted: str, found: Any) -> CheckpointError:
-    what = "nothing" if found is None else f"{type(found).__name__} {shown(found)}"
-    return CheckpointError(
-        f"{path} is a damaged resanalysis checkpoint: its {field} should be {wanted}, found {what}"
-    )

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli import check as check_
+from resanalysis.cli import pack as pack_
 from resanalysis.cli import report as report_
 from resanalysis.cli import study as study_
 from resanalysis.cli import train as train_
@@ -47,7 +48,7 @@ def _register(module: ModuleType, panel: str) -> None:
 for _experiment in EXPERIMENTS:
     if not _experiment.command:  # the others are options of a command that is here
         _register(import_module(f"resanalysis.cli.{_experiment.stem}"), EXPERIMENT)
-for _module in (train_, report_, check_):
+for _module in (train_, pack_, report_, check_):
     _register(_module, WHOLE)
 
 study = typer.Typer(

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import typer
 
 from resanalysis.cli.options import Output
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import LeftOutError, ResanalysisError
 from resanalysis.progress import noticed_interrupts
 
 INTERRUPTED = 130
@@ -73,7 +73,7 @@ def command(
                 if output.debug:
                     traceback.print_exc()
                 _say(message(error))
-                raise typer.Exit(1) from None
+                raise typer.Exit(2 if isinstance(error, LeftOutError) else 1) from None
 
         setattr(run, "__signature__", inspect.Signature(parameters))  # noqa: B010 (no such field)
         run.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -33,7 +33,7 @@ def inspect(
     from resanalysis.run.measured import Analysis, measured
 
     with Run(output.out, "inspect", fresh=output.fresh) as run:
-        subject = subject_of(model, data, source, output, input_shape)
+        subject = subject_of(model, data, source, output, input_shape, needs_data=False)
         analysis = Analysis(run, subject, {})
         tables = measured(analysis, experiment_named("inspect"), figures=drawing.figures)
     show(output, {"inspect": tables["inspect"]}, f"{model}, unraveled", run.files)

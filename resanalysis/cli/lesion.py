@@ -12,6 +12,7 @@ from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Ou
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
+resanalysis lesion model.pt
 resanalysis lesion model.pt --data test.npz --normalize cifar10
 resanalysis lesion model.pt --data test.npz --remove 1..20 --draws 100
 """

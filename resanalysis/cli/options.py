@@ -43,7 +43,14 @@ TrainingData = Annotated[
     str, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
 ]
 Data = Annotated[
-    str | None, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP, show_default=False)
+    str | None,
+    typer.Option(
+        "--data",
+        "-d",
+        metavar="DATA",
+        help=f"{DATA_HELP} Left out, what the model brings: see pack.",
+        show_default=False,
+    ),
 ]
 InputShape = Annotated[
     str | None,
@@ -147,6 +154,15 @@ class Source:
             rich_help_panel="Model",
         ),
     ] = False
+    output_name: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="NAME",
+            help="Which of the things the model returns is scored, such as logits or last_hidden_state.",
+            rich_help_panel="Model",
+        ),
+    ] = None
     trust_pickle: Annotated[
         bool,
         typer.Option(

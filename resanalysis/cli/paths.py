@@ -15,7 +15,7 @@ EXAMPLES = """
 resanalysis paths --depth 110
 resanalysis paths model.pt --data test.npz
 """
-WITHOUT = ("batch_size", "arithmetic", "seed", "limit", "image_seed")
+WITHOUT = ("output_name", "batch_size", "arithmetic", "seed", "limit", "image_seed")
 
 
 class Block(StrEnum):
@@ -77,7 +77,7 @@ def paths(
     with Run(output.out, "paths", fresh=output.fresh) as run:
         subject = None
         if model is not None:
-            subject = subject_of(model, data, source, output, input_shape)
+            subject = subject_of(model, data, source, output, input_shape, needs_data=False)
         # A network trained with stochastic depth says itself how often each branch ran.
         recorded = None if subject is None else subject.survival
         options["survival"] = recorded if survival is None else survival

@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from warnings import catch_warnings
 
 import typer
 
 from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Data, Drawing, Models, Output, Source
-from resanalysis.cli.subject import reading, running
+from resanalysis.cli.subject import examples_of, reading, running
 
 EXAMPLES = """
 resanalysis response model.pt --data test.npz
 resanalysis response plain=plain56.th residual=resnet56.th --data test.npz --normalize cifar10
 """
-WITHOUT = ("group", "plain", "arithmetic")
+WITHOUT = ("output_name", "group", "plain")
 
 
 def response(
@@ -56,10 +56,15 @@ def response(
 
     chosen = [kind.strip() for kind in kinds.split(",")]
     curves = None if published is None else published_responses(published)
-    measured = {"kinds": chosen, "submodule": source.submodule}
+    measured: dict[str, Any] = {
+        "kinds": chosen,
+        "submodule": source.submodule,
+        "arithmetic": source.arithmetic.value,
+    }
     options = {**measured, "published": None if published is None else published.name}
     with Run(output.out, "response", fresh=output.fresh) as run:
         several = read_several(models, data, reading(source, output))
+        tell(output, f"{several.model}: {examples_of(several)}")
         analysis = Analysis(run, several, options, output.seed)
         with catch_warnings(record=True) as caught:
             tables = experiment_named("response").measure(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from resanalysis.run.subject import Subject
 
 
-def reading(source: Source, output: Output, input_shape: str | None = None) -> Reading:
+def reading(
+    source: Source, output: Output, input_shape: str | None = None, *, needs_data: bool = True
+) -> Reading:
     """How a model and its data are to be read."""
     from resanalysis.run.reading import Reading
 
@@ -27,9 +29,11 @@ def reading(source: Source, output: Output, input_shape: str | None = None) -> R
         submodule=source.submodule,
         group=source.group.value,
         plain=source.plain,
+        output=source.output_name,
         normalize=source.normalize,
         mean=None if source.mean is None else floats(source.mean),
         std=None if source.std is None else floats(source.std),
+        needs_data=needs_data,
         limit=source.limit,
         image_seed=output.seed if source.image_seed is None else source.image_seed,
         input_shape=None if input_shape is None else shape(input_shape),
@@ -44,11 +48,18 @@ def subject_of(
     source: Source,
     output: Output,
     input_shape: str | None = None,
+    *,
+    needs_data: bool = True,
 ) -> Subject:
-    """Load and unravel what the command line names, and say what was found."""
+    """Load and unravel what the command line names, and say what was found.
+
+    Parameters
+    ----------
+    needs_data : whether the command measures on examples: those the model brings, where none are named.
+    """
     from resanalysis.run.subject import load_subject
 
-    subject = load_subject(model, data, reading(source, output, input_shape))
+    subject = load_subject(model, data, reading(source, output, input_shape, needs_data=needs_data))
     _say_found(output, model, subject)
     return subject
 
@@ -64,10 +75,8 @@ def subjects_of(models: list[str], data: str | None, source: Source, output: Out
 
 
 def _say_found(output: Output, name: str, subject: Any) -> None:
-    view, data = subject.view(), subject.data
-    examples = "" if data is None else f"; {len(data)} examples of {subject.source}"
-    if data is not None and data.subset:
-        examples += f" ({data.subset})"
+    view = subject.view()
+    examples = "" if subject.data is None else f"; {examples_of(subject)}"
     skips = view["skips"]
     plain = set(skips) == {"none"}
     what = (
@@ -76,6 +85,14 @@ def _say_found(output: Output, name: str, subject: Any) -> None:
         else f"{view['units']} residual units in {view['stages']} stages"
     )
     tell(output, f"{name}: {what}{examples}")
+
+
+def examples_of(subject: Any) -> str:
+    """How many examples of what there are, and who named it where the command line did not."""
+    text = f"{len(subject.data)} examples of {subject.source}"
+    if subject.data.subset:
+        text += f" ({subject.data.subset})"
+    return text if subject.data_from == "--data" else f"{text}, {subject.data_from}"
 
 
 def running(subject: Any, source: Source, output: Output) -> dict[str, Any]:

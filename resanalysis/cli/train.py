@@ -132,6 +132,13 @@ def train(
         list[Path] | None,
         typer.Option(metavar="DIR", help="Another training's --out, drawn in the same figure."),
     ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            help="Put a sample of the test part into the checkpoint, at most 2,000 examples or 1 MB, so that "
+            "it can be measured without --data."
+        ),
+    ] = True,
     device: Annotated[
         str | None, typer.Option(metavar="D", help="cpu, cuda…; left out, a GPU if there is one.")
     ] = None,
@@ -139,8 +146,9 @@ def train(
     """Train one of the papers' networks on small images.
 
     An interrupted run goes on where it was last saved, and on a CPU it ends with the same weights to
-    the bit. Writes ARCH.pt, a checkpoint that records its architecture, preprocessing, classes, recipe
-    and history; history.csv, .pdf and .png; with --gradient-norms, gradient_norms.csv, .pdf and .png.
+    the bit. Writes ARCH.pt, a checkpoint that records its architecture, preprocessing, classes, test data,
+    recipe and history: every command takes it as it is (resanalysis lesion ARCH.pt); history.csv, .pdf and
+    .png; with --gradient-norms, gradient_norms.csv, .pdf and .png.
     """
     recipe = how.chosen()
 
@@ -155,6 +163,7 @@ def train(
         options=network.given(),
         stochastic_depth=how.stochastic_depth,
         gradient_norms=gradient_norms,
+        sample=sample,
         beside=tuple(beside or ()),
         seed=output.seed,
         device=device,

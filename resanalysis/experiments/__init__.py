@@ -14,8 +14,11 @@ from resanalysis.experiments.experiment import Experiment
 def _residual(subject: Any) -> bool:
     """Gradients by path length need labels, skips, and one chain that the head reads once."""
     units = subject.network.units
-    labelled = subject.data is not None and subject.data.labels is not None
-    return labelled and any(u.skip_kind != "none" for u in units) and not subject.network.taps
+    return (
+        _labelled(subject)
+        and any(u.skip_kind != "none" for u in units)
+        and not subject.network.taps
+    )
 
 
 def _paths_in_report(subject: Any) -> dict[str, Any] | None:
@@ -31,6 +34,29 @@ def _gradients_in_report(subject: Any) -> dict[str, Any] | None:
 
 def _unit_share_in_report(subject: Any) -> dict[str, Any] | None:
     return {"images": 32, "at": subject.gradients_at} if _residual(subject) else None
+
+
+# All pairs cost about n³/6 unit evaluations an example; up to here that is less than many lesions at random.
+MOST_UNITS_PAIRED = 30
+
+
+def _labelled(subject: Any) -> bool:
+    return subject.data is not None and subject.data.labels is not None
+
+
+def _interactions_in_report(subject: Any) -> dict[str, Any] | None:
+    deletable = sum(unit.deletable for unit in subject.network.units)
+    paired = 2 <= deletable <= MOST_UNITS_PAIRED and len(subject.data or ()) > 1
+    return {} if _labelled(subject) and paired else None
+
+
+def _shapley_in_report(subject: Any) -> dict[str, Any] | None:
+    there = any(unit.deletable for unit in subject.network.units) and len(subject.data or ()) > 1
+    return {"orders": 10} if _labelled(subject) and there else None
+
+
+def _scaling_in_report(subject: Any) -> dict[str, Any] | None:
+    return {} if any(unit.skip_kind != "none" for unit in subject.network.units) else None
 
 
 EXPERIMENTS = (
@@ -93,10 +119,28 @@ EXPERIMENTS = (
         reuses=(("lesion", "lesion"),),
         curve=("unit", "influence"),
     ),
+    Experiment("cka", "how alike are the streams after any two units, in one network or in two?"),
     Experiment(
         "prune",
         "in which order can units go? writes the shortened model, which runs with torch alone",
         in_report=lambda _: {"timing": 5.0},
+    ),
+    Experiment(
+        "interactions",
+        "do units depend on each other? the damage of every pair against the sum of the two",
+        in_report=_interactions_in_report,
+    ),
+    Experiment(
+        "shapley",
+        "what is each unit worth, over all orders in which units can go?",
+        curve=("unit", "value"),
+        in_report=_shapley_in_report,
+    ),
+    Experiment(
+        "scaling",
+        "what if all branches were longer or shorter?",
+        curve=("factor", "error"),
+        in_report=_scaling_in_report,
     ),
 )
 

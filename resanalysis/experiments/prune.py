@@ -23,7 +23,6 @@ from resanalysis.experiments.prune_order import (
     check_orders,
     greedy,
     halves,
-    prefixed,
 )
 from resanalysis.experiments.prune_row import COLUMNS, Measured, row_of
 from resanalysis.experiments.stream import stream
@@ -33,6 +32,7 @@ from resanalysis.routes.batches import Batches, BlockStore, chosen_batch_size
 from resanalysis.routes.evaluator import evaluate
 from resanalysis.routes.forward_only import forward_only
 from resanalysis.routes.route import intact, without
+from resanalysis.routes.shared_store import prefixed
 
 # Speed-ups are timed at this many numbers of units; a batch this large is timed on a CPU.
 TIMED_SIZES = 6

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.datasets.halves import two_parts
@@ -17,6 +16,7 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.progress import progress_bar
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.route import without
+from resanalysis.routes.shared_store import prefixed
 
 By = Literal["loss", "error", "kl"]
 MEASURES = (
@@ -40,25 +40,6 @@ class Order:
     name: str
     draw: int
     units: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Prefixed:
-    """A store whose keys begin with a word of their own, so that several evaluations can share it."""
-
-    store: BlockStore
-    prefix: str
-
-    def get(self, key: str) -> Mapping[str, NDArray[Any]] | None:
-        return self.store.get(f"{self.prefix}-{key}")
-
-    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.store.put(f"{self.prefix}-{key}", arrays)
-
-
-def prefixed(store: BlockStore | None, prefix: str) -> BlockStore | None:
-    """``store`` for one of several evaluations; ``None`` stays ``None``."""
-    return None if store is None else Prefixed(store, prefix)
 
 
 @dataclass(frozen=True, eq=False)

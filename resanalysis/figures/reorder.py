@@ -125,7 +125,8 @@ def reorder(
     parts = {"every order": frame}
     if second is not None:
         parts["first unit in place"] = second
-    ends = [float(end) for end in (frame["kendall_tau"].min(), frame["kendall_tau"].max())]
+    tau = frame["kendall_tau"].to_numpy(float)
+    ends = [float(tau.min()), float(tau.max())]
 
     def drawn(title: str) -> Callable[[Axes], None]:
         def into(ax: Axes) -> None:

@@ -154,6 +154,31 @@ def described(output: Any) -> str:
     return f"a {type(output).__name__}"
 
 
+def margin(output: Any, labels: Tensor | None, _: Any = None) -> Tensor:
+    """The logit of the true class above the largest other, (N,); below 0 where the answer is wrong.
+
+    It takes a ``Metric``'s arguments, so that ``evaluate`` keeps it. Of a language model or a segmentation it
+    is the mean over positions, as the other scores are.
+
+    Raises
+    ------
+    ResanalysisError : without logits of two classes or more, or without labels.
+    """
+    logits = logits_of(output)
+    if logits is None or logits.shape[1 if logits.ndim == 4 else -1] < 2 or labels is None:
+        raise ResanalysisError(
+            "a margin is the true class's logit above the largest other: it needs labels, and a model "
+            "that returns logits of two classes or more"
+        )
+    values = by_position(logits)
+    targets, kept = aligned_targets(logits, labels)
+    assert targets is not None  # there are labels
+    at = targets.clamp_min(0)[..., None]
+    two = values.float().topk(2, -1)
+    other = torch.where(two.indices[..., :1] == at, two.values[..., 1:], two.values[..., :1])
+    return _mean((values.gather(-1, at) - other)[..., 0].float(), kept)
+
+
 def by_position(logits: Tensor) -> Tensor:
     """(N, T, classes): one position an example, a token's prediction of the next, or a pixel."""
     if logits.ndim == 2:

@@ -36,6 +36,8 @@ class Measured(Protocol):
     @property
     def source(self) -> str | None: ...
     @property
+    def data_from(self) -> str | None: ...
+    @property
     def data(self) -> Dataset | None: ...
     @property
     def model_sha256(self) -> str | None: ...
@@ -109,8 +111,11 @@ class Analysis:
         }
         of_subject: dict[str, Any] = {}
         named: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         if subject is not None:
             named = {"model": subject.model, "data": subject.source, "device": subject.device}
+            if subject.data_from is not None:
+                facts["data_from"] = subject.data_from
             of_subject = {
                 "model_sha256": subject.model_sha256,
                 "data_sha256": subject.data_sha256,
@@ -122,7 +127,7 @@ class Analysis:
             options={**named, **self.options},
             seed=self.seed,
             timings=timings,
-            facts={str(key): fact for key, fact in main.attrs.items()},
+            facts={**{str(key): fact for key, fact in main.attrs.items()}, **facts},
             **of_subject,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import LeftOutError, ResanalysisError
 
 if TYPE_CHECKING:  # paths --depth needs no torch, and must not wait for it
     from torch import nn
@@ -27,7 +27,9 @@ class Reading:
     ----------
     arch, state, remap, trust_pickle : how a file becomes a model.
     submodule, group, plain : which chain of it is analysed, and how fine its units are.
+    output : which of the things it returns is scored.
     normalize, mean, std : how images are normalised, where the checkpoint does not record it.
+    needs_data : whether, where no data is named, what the model records or carries of it is taken.
     limit, image_seed : a stratified subset of the data, and the seed that chooses it.
     input_shape : of one input, where there is no data.
     device, arithmetic : where and in which arithmetic it runs.
@@ -40,9 +42,11 @@ class Reading:
     submodule: str | None = None
     group: Literal["unit", "layer"] = "unit"
     plain: bool = False
+    output: str | None = None
     normalize: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    needs_data: bool = False
     limit: int | None = None
     image_seed: int = 0
     input_shape: tuple[int, ...] | None = None
@@ -58,7 +62,8 @@ class Loaded:
     ----------
     module, data : ``data`` is ``None`` where none was named.
     example : a batch the model takes.
-    model, source : the model and the data as the user named them.
+    model, source : the model and the data as the user named them, or as the model records the data.
+    data_from : who named the data: ``--data``, or which record of the model; ``None`` without data.
     model_sha256, data_sha256 : of their contents.
     device : where it is to run.
     seconds : what reading took.
@@ -69,6 +74,7 @@ class Loaded:
     example: Inputs
     model: str
     source: str | None = None
+    data_from: str | None = None
     model_sha256: str | None = None
     data_sha256: str | None = None
     device: str = "cpu"
@@ -86,10 +92,11 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
     Raises
     ------
     CheckpointError, DataError : naming what was found and what to do.
-    ResanalysisError : if there is no such device, or if without data there is no way to know what the
-        model's input looks like.
+    LeftOutError : if no data is named and the model knows of none, or not even of its input's shape.
+    ResanalysisError : if there is no such device.
     """
     from resanalysis.checkpoint import check_fit, load
+    from resanalysis.run.model_data import data_for, own_data
 
     device = device_named(how.device)
     started = time.perf_counter()
@@ -97,7 +104,11 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
         model, arch=how.arch, state=how.state, remap=how.remap, trust_pickle=how.trust_pickle
     )
     info = cast("ModelInfo | None", getattr(module, "resanalysis", None))
-    data = None if source is None else data_for(info, source, how)
+    data, data_from = None, None
+    if source is not None:
+        data, data_from = data_for(info, source, how), "--data"
+    elif how.needs_data:
+        data, source, data_from = own_data(model, module, info, how)
     example = _example(model, data, info, how.input_shape)
     check_fit(module, example, info, model, source or "--input-shape")
     return Loaded(
@@ -106,37 +117,12 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
         example=example,
         model=model,
         source=source,
+        data_from=data_from,
         model_sha256=None if info is None else info.sha256,
         data_sha256=None if data is None else data.sha256,
         device=device,
         seconds={"load": time.perf_counter() - started},
     )
-
-
-def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) -> Dataset:
-    """Data for a model: normalised as its checkpoint records, unless the user says otherwise; plain text
-    as the model's own tokenizer cuts it.
-    """
-    from resanalysis.datasets import check_vocabulary, dataset
-
-    how = how or Reading()
-    mean, std = how.mean, how.std
-    if info is not None and info.preprocessing is not None and not (how.normalize or mean or std):
-        mean, std = info.preprocessing.mean, info.preprocessing.std
-    of_text = info is not None and source.startswith("text:")
-    data = dataset(
-        source,
-        normalize=how.normalize,
-        mean=mean,
-        std=std,
-        limit=how.limit,
-        seed=how.image_seed,
-        tokenizer=info.tokenizer if info is not None and of_text else None,
-        positions=info.positions if info is not None and of_text else None,
-    )
-    if info is not None and info.vocabulary is not None:
-        check_vocabulary(data, info.vocabulary, info.name)
-    return data
 
 
 def _example(
@@ -147,7 +133,7 @@ def _example(
     if shape is None and info is not None and info.preprocessing is not None:
         shape = info.preprocessing.input_size
     if shape is None:
-        raise ResanalysisError(
+        raise LeftOutError(
             f"{model} does not record the shape of its input: name some data with --data, or the "
             "shape with --input-shape, such as 3,32,32"
         )

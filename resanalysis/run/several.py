@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import LeftOutError, ResanalysisError
 from resanalysis.run.reading import Loaded, Reading, read
 from resanalysis.run.subject import Subject, unraveled
 
@@ -55,6 +55,11 @@ class Several:
         return self._first.source
 
     @property
+    def data_from(self) -> str | None:
+        """Who named the data."""
+        return self._first.data_from
+
+    @property
     def data(self) -> Dataset | None:
         """The examples, which are the same for every model."""
         return self._first.data
@@ -98,6 +103,7 @@ def read_several(specs: Sequence[str], source: str | None, how: Reading) -> Seve
     Raises
     ------
     CheckpointError, DataError : naming what was found and what to do.
+    LeftOutError : if no data is named, and the models bring none, or different examples.
     ResanalysisError : if two models have one label.
     """
     from resanalysis.checkpoint import submodule_of
@@ -107,6 +113,7 @@ def read_several(specs: Sequence[str], source: str | None, how: Reading) -> Seve
         parts[label] = read(spec, source, how)
         if how.submodule:
             submodule_of(parts[label].module, how.submodule)
+    _check_same_examples(parts)
     return Several(parts)
 
 
@@ -119,13 +126,32 @@ def load_several(specs: Sequence[str], source: str | None, how: Reading) -> Seve
     Raises
     ------
     CheckpointError, DataError, UnravelError : naming what was found and what to do.
+    LeftOutError : if no data is named, and the models bring none, or different examples.
     ResanalysisError : if two models have one label.
     """
     parts: dict[str, Subject] = {}
     for label, spec in labelled(specs).items():
         subject = _residual_or_plain(read(spec, source, how), how)
         parts[label] = replace(subject, network=replace(subject.network, name=label))
+    _check_same_examples(parts)
     return Several(parts)
+
+
+def _check_same_examples(parts: Mapping[str, Subject | Loaded]) -> None:
+    """Models that bring their own data are compared only if it is the same, however it is normalised."""
+    known: dict[str, str] = {}
+    for label, part in parts.items():
+        if part.data is not None and part.data_from != "--data":
+            known.setdefault(_examples_sha256(part.data), label)
+    if len(known) > 1:
+        one, other = list(known.values())[:2]
+        raise LeftOutError(
+            f"{one} and {other} bring different examples; name some for all of them with --data"
+        )
+
+
+def _examples_sha256(data: Dataset) -> str:
+    return replace(data, mean=(0.0,), std=(1.0,)).sha256
 
 
 def _residual_or_plain(loaded: Loaded, how: Reading) -> Subject:

@@ -28,7 +28,8 @@ class Subject:
     module : the model itself.
     data : ``None`` where a command needs none.
     example : the batch the model was captured with.
-    model, source : the model and the data as the user named them.
+    model, source : the model and the data as the user named them, or as the model records the data.
+    data_from : who named the data; ``None`` where there is none.
     submodule : the part that is analysed, where it is not the whole model.
     model_sha256, data_sha256 : of their contents.
     device : where experiments run.
@@ -41,6 +42,7 @@ class Subject:
     example: Inputs
     model: str
     source: str | None = None
+    data_from: str | None = None
     submodule: str | None = None
     model_sha256: str | None = None
     data_sha256: str | None = None
@@ -132,10 +134,11 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
         group=how.group,
         plain=how.plain,
         submodule=how.submodule,
+        output=how.output,
         name=loaded.model,
     )
     if loaded.data is not None and loaded.data.labels is not None:
-        _check_labels(network, loaded.data, loaded.example, loaded.model)
+        check_labels(network, loaded.data, loaded.example, loaded.model)
     return Subject(
         network=replace(network, arithmetic=how.arithmetic),
         module=loaded.module,
@@ -143,6 +146,7 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
         example=loaded.example,
         model=loaded.model,
         source=loaded.source,
+        data_from=loaded.data_from,
         submodule=how.submodule,
         model_sha256=loaded.model_sha256,
         data_sha256=loaded.data_sha256,
@@ -151,8 +155,15 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
     )
 
 
-def _check_labels(network: ResidualNetwork, data: Dataset, example: Inputs, model: str) -> None:
-    """A label the model has no output for means the data is of another task."""
+def check_labels(
+    network: ResidualNetwork | nn.Module, data: Dataset, example: Inputs, model: str
+) -> None:
+    """A label the model has no output for means the data is of another task.
+
+    Raises
+    ------
+    ResanalysisError : if there is one.
+    """
     import torch
 
     from resanalysis.datasets import tell_of_classes

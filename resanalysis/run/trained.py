@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resanalysis.checkpoint import CheckpointError, Preprocessing, save_checkpoint
+from resanalysis.checkpoint import (
+    CheckpointError,
+    DataRecord,
+    Preprocessing,
+    sample_of,
+    save_checkpoint,
+)
 from resanalysis.datasets import DataError, Dataset, dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.figures.gradient_norms import gradient_norms as draw_gradient_norms
@@ -23,6 +29,7 @@ from resanalysis.models.families import FAMILIES
 from resanalysis.models.names import architecture_named
 from resanalysis.models.survival import set_survival, survivals
 from resanalysis.run.folder import Run
+from resanalysis.run.model_data import SAMPLE_BYTES
 from resanalysis.statistics.path_length import parsed_survival
 from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
@@ -43,6 +50,7 @@ class Plan:
     recipe, seed : with the data, they decide the weights.
     options : of the architecture, such as ``width``, beside those its name says.
     stochastic_depth : ``linear:0.5`` or ``uniform:0.8``: the probability that each branch runs.
+    sample : put examples of the test part into the checkpoint, at most 2,000 of at most 1 MB.
     gradient_norms : write ``gradient_norms.csv``: a row for each layer, at the start and by epoch.
     beside : folders of other trainings, whose histories are drawn in the same figure.
     device : a GPU if there is one, where left out.
@@ -55,6 +63,7 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     stochastic_depth: str | None = None
     gradient_norms: bool = False
+    sample: bool = True
     beside: tuple[Path, ...] = ()
     seed: int = 0
     device: str | None = None
@@ -107,9 +116,7 @@ def train_network(
         with_gradient_norms=plan.gradient_norms,
         show_progress=show_progress,
     )
-    path = _save(run, plan, architecture, state, Preprocessing(
-        tuple(training.mean), tuple(training.std), tuple(training.images.shape[1:])
-    ), training_set.classes)  # fmt: skip
+    path = _save(run, plan, architecture, state, training, test_set)
     frame = _keep_tables(run, f"{architecture}, seed {plan.seed}", state, others)
     run.files.append(path)
     run.finish(
@@ -128,15 +135,20 @@ def _save(
     plan: Plan,
     architecture: Architecture,
     state: TrainingState,
-    preprocessing: Preprocessing,
-    classes: tuple[str, ...] | None,
+    training: Examples,
+    test_set: Dataset,
 ) -> Path:
+    """The checkpoint, with what it takes to measure it again: preprocessing, test data, a sample of them."""
+    mean, std = tuple(training.mean), tuple(training.std)
+    digest = replace(test_set, mean=mean, std=std).sha256
     return save_checkpoint(
         run.out / f"{architecture}.pt",
         state.model,
         architecture=architecture,
-        preprocessing=preprocessing,
-        classes=classes,
+        preprocessing=Preprocessing(mean, std, tuple(training.images.shape[1:])),
+        classes=test_set.classes,
+        tested=DataRecord(plan.test_data or plan.data, "test", digest, len(test_set)),
+        sample=sample_of(test_set, SAMPLE_BYTES) if plan.sample else None,
         recipe=asdict(plan.recipe),
         seed=plan.seed,
         data=plan.data,

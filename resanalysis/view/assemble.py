@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor, fx
 
 from resanalysis.network import ResidualNetwork, ResidualUnit, SkipKind
 from resanalysis.view.capture import Captured
-from resanalysis.view.chain import Link, link
 from resanalysis.view.cut import Cut, Cutter, depends_on
 from resanalysis.view.errors import UnravelError
+from resanalysis.view.links import Link, link
 from resanalysis.view.naming import layer_path, module_path, unit_names
 from resanalysis.view.trunk import Addition, Trunk, between
 
@@ -29,65 +30,86 @@ def assemble(
     outputs : make the head return all of these as a tuple, not the trunk's last node.
     """
     links = link(trunk)
-    boundaries = [node for item in links for node in (item.entry, item.exit)]
-    cutter = Cutter(captured, boundaries)
-    cuts = [_unit_cuts(item) for item in links]
-    crossings = [
-        None if index == 0 or item.entry is links[index - 1].exit else (links[index - 1], item)
-        for index, item in enumerate(links)
-    ]
-    bridges = [None if pair is None else Cut(pair[0].exit, pair[1].entry) for pair in crossings]
-    head = Cut(links[-1].exit, trunk.nodes[-1])
-    taps: dict[int, fx.Node] = {}
-    if outputs:
-        taps = _taps(outputs, links, depends_on(captured.module.graph, links[0].entry))
-        head = Cut(
-            links[-1].exit,
-            trunk.nodes[-1],
-            make=lambda _graph, copied: tuple(copied(node) for node in outputs),
-            needs=outputs,
-            taps=tuple(taps.values()),
-        )
-    cutter.choose_side_inputs(
-        [
-            *(Cut(item.entry, item.exit) for item in links),
-            *(bridge for bridge in bridges if bridge is not None),
-            head,
-        ]
-    )
-    names = unit_names(
-        [module_path(item.addition.node) for item in links],
-        [_weights(item.addition, trunk, captured.module) for item in links],
-    )
-    units: list[ResidualUnit] = []
-    for index, (item, parts) in enumerate(zip(links, cuts, strict=True)):
-        in_shape, out_shape = shape_of(item.entry), shape_of(item.exit)
-        transition = in_shape != out_shape
-        stage = units[-1].stage if units else 0
-        if units and (transition or bridges[index] is not None or units[-1].out_shape != in_shape):
-            stage += 1
-        units.append(
-            ResidualUnit(
-                index=index,
-                name=names[index],
-                **{part: cutter.piece(cut) for part, cut in parts.items()},
-                skip_kind=_skip_kind(item, captured.module, trunk),
-                stage=stage,
-                transition=transition,
-                in_shape=in_shape,
-                out_shape=out_shape,
-                parameters=_parameter_count(captured.module, item, trunk),
-                group=layer_path(module_path(item.addition.node)) or names[index],
-            )
-        )
+    spans = [Cut(item.entry, item.exit) for item in links]
+    bridges = bridges_between(spans)
+    head, taps = _head(captured, trunk, links, outputs)
+    cutter = cutter_of(captured, spans, bridges, head)
     return ResidualNetwork(
-        stem=cutter.stem(links[0].entry),
-        units=tuple(units),
+        stem=cutter.stem(spans[0].start),
+        units=_units(links, stages(spans, bridges), cutter, trunk, captured.module),
         head=cutter.piece(head),
-        bridges=tuple(None if bridge is None else cutter.piece(bridge) for bridge in bridges),
-        taps=tuple(taps),
+        bridges=tuple(None if cut is None else cutter.piece(cut) for cut in bridges),
+        taps=taps,
         name=name,
         batch_size=captured.batch_size,
+    )
+
+
+def bridges_between(spans: Sequence[Cut]) -> list[Cut | None]:
+    """What runs between each unit and the one before; ``None`` where they touch, and before the first."""
+    return [None] + [
+        None if before.end is after.start else Cut(before.end, after.start)
+        for before, after in itertools.pairwise(spans)
+    ]
+
+
+def stages(spans: Sequence[Cut], bridges: Sequence[Cut | None]) -> list[int]:
+    """The stage of each unit: a new one begins where the stream's shape changes, and behind a bridge."""
+    begins = [
+        shape_of(span.start) != shape_of(span.end) or bridge is not None
+        for span, bridge in zip(spans, bridges, strict=True)
+    ]
+    return list(itertools.accumulate([0, *begins[1:]]))
+
+
+def cutter_of(
+    captured: Captured, spans: Sequence[Cut], bridges: Sequence[Cut | None], head: Cut
+) -> Cutter:
+    """What makes the pieces of a chain, once it knows all of them."""
+    cutter = Cutter(captured, [node for span in spans for node in (span.start, span.end)])
+    cutter.choose_side_inputs([*spans, *(cut for cut in bridges if cut is not None), head])
+    return cutter
+
+
+def _head(
+    captured: Captured, trunk: Trunk, links: Sequence[Link], outputs: tuple[fx.Node, ...]
+) -> tuple[Cut, tuple[int, ...]]:
+    """From the last unit to the output, or to several outputs, and where those read the stream before."""
+    start, end = links[-1].exit, trunk.nodes[-1]
+    if not outputs:
+        return Cut(start, end), ()
+    taps = _taps(outputs, links, depends_on(captured.module.graph, links[0].entry))
+
+    def together(_graph: fx.Graph, copied: Callable[[fx.Node], fx.Node]) -> tuple[fx.Node, ...]:
+        return tuple(copied(node) for node in outputs)
+
+    return Cut(start, end, make=together, needs=outputs, taps=tuple(taps.values())), tuple(taps)
+
+
+def _units(
+    links: Sequence[Link],
+    stage: Sequence[int],
+    cutter: Cutter,
+    trunk: Trunk,
+    module: fx.GraphModule,
+) -> tuple[ResidualUnit, ...]:
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    paths = [module_path(item.addition.node) for item in links]
+    names = unit_names(paths, [_weights(item.addition, trunk, parameters) for item in links])
+    return tuple(
+        ResidualUnit(
+            index=index,
+            name=names[index],
+            **{part: cutter.piece(cut) for part, cut in _unit_cuts(item).items()},
+            skip_kind=_skip_kind(item, parameters, trunk),
+            stage=stage[index],
+            transition=shape_of(item.entry) != shape_of(item.exit),
+            in_shape=shape_of(item.entry),
+            out_shape=shape_of(item.exit),
+            parameters=_parameter_count(item, parameters, trunk),
+            group=layer_path(paths[index]) or names[index],
+        )
+        for index, item in enumerate(links)
     )
 
 
@@ -166,50 +188,55 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     )
 
 
-def _weights(addition: Addition, trunk: Trunk, module: fx.GraphModule) -> dict[str, int]:
+def _weights(addition: Addition, trunk: Trunk, parameters: Mapping[str, Tensor]) -> dict[str, int]:
     """Module paths of the layers with weights that only the branch has, in order, with their numbers."""
     region = between(addition.split, addition.branch, trunk.stream)
     region -= between(addition.split, (addition.skip,), trunk.stream)
-    sizes = {name: p.numel() for name, p in module.named_parameters(remove_duplicate=False)}
     found: dict[str, int] = {}
     for node in sorted(node for node in region if node.op != "get_attr"):
-        inputs = node.all_input_nodes
-        # Experts are chosen, and normed weights computed, on the way to the layer.
-        beside = [b for i in inputs if i not in trunk.stream for b in i.all_input_nodes]
-        read = [str(i.target) for i in (*inputs, *beside) if i.op == "get_attr"]
+        read = _weights_read(node, trunk)
         if read:
             path = module_path(node)
-            found[path] = found.get(path, 0) + sum(sizes.get(name, 0) for name in read)
+            numbers = (parameters[name].numel() for name in read if name in parameters)
+            found[path] = found.get(path, 0) + sum(numbers)
     return found
 
 
-def _parameter_count(module: fx.GraphModule, item: Link, trunk: Trunk) -> int:
-    weights = {
-        str(node.target)
-        for node in between(item.entry, (item.exit,), trunk.stream)
-        if node.op == "get_attr"
-    }
-    sizes = {name: p.numel() for name, p in module.named_parameters(remove_duplicate=False)}
-    return sum(sizes.get(name, 0) for name in weights)
+def _weights_read(node: fx.Node, trunk: Trunk) -> list[str]:
+    """Names of the weights an operation reads, itself or one step before.
+
+    Experts are chosen, and normed weights computed, on the way to the layer.
+    """
+    inputs = node.all_input_nodes
+    beside = [b for i in inputs if i not in trunk.stream for b in i.all_input_nodes]
+    return [str(i.target) for i in (*inputs, *beside) if i.op == "get_attr"]
 
 
-def _skip_kind(item: Link, module: fx.GraphModule, trunk: Trunk) -> SkipKind:
+def _parameter_count(item: Link, parameters: Mapping[str, Tensor], trunk: Trunk) -> int:
+    region = between(item.entry, (item.exit,), trunk.stream)
+    read = {str(node.target) for node in region if node.op == "get_attr"}
+    return sum(parameters[name].numel() for name in read if name in parameters)
+
+
+def _skip_kind(item: Link, parameters: Mapping[str, Tensor], trunk: Trunk) -> SkipKind:
     addition = item.addition
     if addition.skip is item.entry:
         return "identity"
     if _is_carry(addition):
         return "gate"
     region = between(addition.split, (addition.skip,), trunk.stream)
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    if any(
-        str(node.target) in parameters and parameters[str(node.target)].ndim > 1
-        for node in region
-        if node.op == "get_attr"
-    ):
+    if any(is_matrix(node, parameters) for node in region):
         return "projection"
     if any(node.target in {_aten.pad.default, _aten.constant_pad_nd.default} for node in region):
         return "pad"
     return "map"
+
+
+def is_matrix(node: fx.Node, parameters: Mapping[str, Tensor]) -> bool:
+    """Whether the node is a weight of a layer, not a scale or a bias."""
+    if node.op != "get_attr" or str(node.target) not in parameters:
+        return False
+    return parameters[str(node.target)].ndim > 1
 
 
 def _is_carry(addition: Addition) -> bool:

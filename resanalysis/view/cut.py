@@ -14,6 +14,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.network import Piece, Side
 from resanalysis.view.capture import Captured
 from resanalysis.view.errors import UnravelError
+from resanalysis.view.versions import keyword_names
 
 
 class Stem(nn.Module):
@@ -25,7 +26,7 @@ class Stem(nn.Module):
         self._in_spec = in_spec
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Side]:
-        names = self._in_spec.child(1).context or []
+        names = keyword_names(self._in_spec)
         missing = [name for name in names if name not in kwargs]
         extra = [name for name in kwargs if name not in names]
         if missing or extra:
@@ -150,9 +151,7 @@ class _Builder:
         copies: dict[fx.Node, fx.Node] = {cut.start: start}
         for index in reads:
             copies[self._side[index]] = graph.placeholder(f"side_{index}")
-        for node in self._root.graph.nodes:
-            if node not in wanted or node in copies:
-                continue
+        for node in sorted(wanted - copies.keys()):  # in the order of the graph
             rebound = self._rebound_size(graph, node, copies)
             copies[node] = (
                 graph.node_copy(node, lambda argument: copies[argument])

@@ -74,38 +74,42 @@ def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
 
 
 def _side_count(network: ResidualNetwork) -> int:
-    reads = [
-        index
-        for part in network.parts().values()
-        if isinstance(part, Piece)
-        for index in part.reads
-    ]
+    """How many of the side inputs the units read; the head reads more, when the chain is over."""
+    parts = [part for unit in network.units for part in unit.modules().values()]
+    reads = [index for part in parts if isinstance(part, Piece) for index in part.reads]
     return max(reads, default=-1) + 1
 
 
+def _as_run(units: Sequence[ResidualUnit], side_count: int) -> list[nn.Module]:
+    """The units with their branches, but for the join of the last."""
+    pieces: list[nn.Module] = []
+    for unit in units:
+        if unit is not units[-1] and unit.full is not None:
+            pieces.append(unit.full)
+            continue
+        both = Piece(_Sum(unit.skip, unit.branch), range(side_count))
+        pieces.extend((both if unit.whole is None else unit.whole, unit.join))
+    return pieces[:-1]
+
+
+def _as_skipped(units: Sequence[ResidualUnit]) -> list[nn.Module]:
+    """Skip and join of every unit, but for the join of the last."""
+    return [piece for unit in units for piece in (unit.skip, unit.join)][:-1]
+
+
+def _passes_unchanged(units: Sequence[ResidualUnit]) -> bool:
+    """Whether the stream passes the units without their branches unchanged, up to the last join."""
+    identities = all(unit.skip_kind == "identity" for unit in units)
+    return identities and all(isinstance(unit.join, nn.Identity) for unit in units[:-1])
+
+
 def _layer(run: Sequence[ResidualUnit], index: int, side_count: int) -> ResidualUnit:
+    """One unit of several: its skip is theirs one after the other, its branch what they add to that."""
     first, last = run[0], run[-1]
     every = range(side_count)
-
-    def as_run(units: Sequence[ResidualUnit]) -> list[nn.Module]:
-        pieces: list[nn.Module] = []
-        for unit in units:
-            if unit is not units[-1] and unit.full is not None:
-                pieces.append(unit.full)
-                continue
-            whole = unit.whole
-            pieces.append(Piece(_Sum(unit.skip, unit.branch), every) if whole is None else whole)
-            pieces.append(unit.join)
-        return pieces
-
-    def as_skipped(units: Sequence[ResidualUnit]) -> list[nn.Module]:
-        return [piece for unit in units for piece in (unit.skip, unit.join)]
-
-    identity = all(unit.skip_kind == "identity" for unit in run) and all(
-        isinstance(unit.join, nn.Identity) for unit in run[:-1]
-    )
-    skip: nn.Module = nn.Identity() if identity else Piece(Chain(as_skipped(run)[:-1]), every)
-    whole = Piece(Chain(as_run(run)[:-1]), every)
+    identity = _passes_unchanged(run)
+    skip: nn.Module = nn.Identity() if identity else Piece(Chain(_as_skipped(run)), every)
+    whole = Piece(Chain(_as_run(run, side_count)), every)
     return ResidualUnit(
         index=index,
         name=first.group,

@@ -52,7 +52,7 @@ def _branch_module(addition_path: str, weights: Mapping[str, int]) -> str:
     if not children:
         return addition_path
     child = children.most_common(1)[0][0]
-    return common_path(path for path in weights if inside(path, child))
+    return common_path(filter(lambda path: inside(path, child), weights))
 
 
 def unit_names(addition_paths: Sequence[str], weights: Sequence[Mapping[str, int]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,18 +13,15 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 
 from resanalysis.checkpoint import CheckpointError, submodule_of
-from resanalysis.network import Inputs, ResidualNetwork, Side, run_piece
+from resanalysis.network import Inputs, Piece, ResidualNetwork, Side, run_piece
 from resanalysis.view.assemble import assemble
-from resanalysis.view.capture import (
-    Captured,
-    as_arguments,
-    capture,
-    evaluation_mode,
-    of_size,
-)
+from resanalysis.view.calling import as_arguments, of_size
+from resanalysis.view.capture import Captured, capture
+from resanalysis.view.check import check_examples_apart, model_output
 from resanalysis.view.errors import UnravelError
 from resanalysis.view.outputs import logits_of
 from resanalysis.view.trunk import Trunk, find_trunk, is_float
+from resanalysis.view.undisturbed import evaluation_mode
 
 _TOLERANCE = 1e-4
 
@@ -97,7 +94,7 @@ class HostStem(nn.Module):
         self.host = host
         self.stem = stem
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, tuple[Any, ...]]:
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Side]:
         call = Call(args, kwargs)
         inner = self.host.call_of_part(call)
         h, side = self.stem(inner.args, dict(inner.kwargs))
@@ -105,26 +102,28 @@ class HostStem(nn.Module):
 
 
 class HostHead(nn.Module):
-    """The part's own head, then the model as it goes on with what the part returns."""
+    """The part's own head, then the model as it goes on with what the part returns.
 
-    takes_side = True
+    The body of a piece that reads everything beside the stream: the part's side inputs, the call of the
+    model behind them, and what was read of the stream on the way.
+    """
 
     def __init__(
-        self, host: Host, head: nn.Module, side: int, leaves: tuple[Any, ...], spec: Any
+        self, host: Host, head: nn.Module, side: int, returned: Returned, output: str | None
     ) -> None:
         super().__init__()
         self.host = host
         self.head = head
         self._side = side
-        self._leaves = leaves  # an int says which of the head's tensors stands there
-        self._spec = spec
+        self._returned = returned
+        self._output = output
 
-    def forward(self, h: Tensor, side: Side = ()) -> Any:
-        call: Any = side[self._side]
-        made = run_piece(self.head, h, (*side[: self._side], *side[self._side + 1 :]))
-        leaves = [made[leaf.index] if isinstance(leaf, _Made) else leaf for leaf in self._leaves]
-        output = self.host.output(call, pytree.tree_unflatten(leaves, self._spec))
-        logits = logits_of(output)
+    def forward(self, h: Tensor, *beside: Any) -> Any:
+        call: Call = beside[self._side]
+        made = run_piece(self.head, h, (*beside[: self._side], *beside[self._side + 1 :]))
+        leaves = [made[x.index] if isinstance(x, _Made) else x for x in self._returned.leaves]
+        output = self.host.output(call, pytree.tree_unflatten(leaves, self._returned.spec))
+        logits = logits_of(output, self._output)
         return output if logits is None else logits
 
 
@@ -133,6 +132,14 @@ class _Made:
     """The place of one of the head's tensors in what the part returns."""
 
     index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """What the part returns: its leaves, a ``_Made`` for each that the head makes, and their nesting."""
+
+    leaves: tuple[Any, ...]
+    spec: Any
 
 
 class _Called(nn.Module):
@@ -146,13 +153,16 @@ class _Called(nn.Module):
         return self.part(*args, **kwargs)
 
 
-def unravel_part(model: nn.Module, example: Inputs, path: str, name: str) -> ResidualNetwork:
+def unravel_part(
+    model: nn.Module, example: Inputs, path: str, name: str, output: str | None = None
+) -> ResidualNetwork:
     """The unraveled view of a part, inside the model that it runs in.
 
     Parameters
     ----------
     example : a batch of at least two to call the whole model with.
     path : module path of the part; the model must run it once a pass.
+    output : name of what the whole model returns that is analysed; the rule of ``outputs`` if left out.
 
     Returns
     -------
@@ -174,15 +184,33 @@ def unravel_part(model: nn.Module, example: Inputs, path: str, name: str) -> Res
         part = _Called(host.part).eval()
         captured = capture(part, (calls[0].args, dict(calls[0].kwargs)), _changing(calls))
         network = _assembled(captured, path, name)
+        side = _side_count(network, example_of(calls[0]))
+        head = HostHead(host, network.head, side, _form(captured), output)
         hosted = replace(
             network,
             stem=HostStem(host, network.stem),
-            head=HostHead(
-                host, network.head, _side_count(network, example_of(calls[0])), *_form(captured)
-            ),
+            head=Piece(head, range(side + 1 + len(network.taps))),
         )
-        outputs = _check(hosted, model, example)
+        outputs = _check(hosted, model, example, output)
+        check_examples_apart(model, _analysed(hosted, model, output), example, name)
     return replace(hosted, outputs=outputs)
+
+
+def _analysed(
+    hosted: ResidualNetwork, model: nn.Module, output: str | None
+) -> Callable[[Inputs], Tensor]:
+    """What may not depend on the other examples: the logits, or the stream where there are none."""
+
+    def run(inputs: Inputs) -> Tensor:
+        logits = logits_of(model_output(model, inputs), output)
+        return _stream(hosted, inputs) if logits is None else logits
+
+    return run
+
+
+def _stream(network: ResidualNetwork, inputs: Inputs) -> Tensor:
+    """The stream behind the last unit."""
+    return network.walk(*network.enter(inputs))[0]
 
 
 def example_of(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -263,16 +291,15 @@ def _in_model(path: str, name: str) -> str:
     return path + name.removeprefix("part") if name.startswith("part") else f"{path}.{name}"
 
 
-def _form(captured: Captured) -> tuple[tuple[Any, ...], Any]:
-    """What the part returns: its leaves, with a number for each that the head makes, and their nesting."""
+def _form(captured: Captured) -> Returned:
     leaves: list[Any] = []
     for leaf in captured.leaves:
         made = sum(isinstance(before, _Made) for before in leaves)
         leaves.append(_Made(made) if isinstance(leaf, fx.Node) else leaf)
-    return tuple(leaves), captured.out_spec
+    return Returned(tuple(leaves), captured.out_spec)
 
 
-def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs) -> int:
+def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs, output: str | None) -> int:
     """Everything the model returns, with the part in pieces, against the model itself.
 
     Returns
@@ -281,7 +308,7 @@ def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs) -> int:
     """
     args, kwargs = as_arguments(example)
     whole = model(*args, **kwargs)
-    logits = logits_of(whole)
+    logits = logits_of(whole, output)
     expected = pytree.tree_leaves(whole if logits is None else logits)
     found = pytree.tree_leaves(hosted(example))
     if len(expected) != len(found):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 import networkx as nx
 import torch
 from torch import fx, nn
 
 from resanalysis.network import ResidualNetwork, ResidualUnit
-from resanalysis.view.assemble import shape_of
+from resanalysis.view.assemble import bridges_between, cutter_of, is_matrix, shape_of, stages
 from resanalysis.view.capture import Captured
 from resanalysis.view.cut import Cut, Cutter
 from resanalysis.view.errors import UnravelError
@@ -19,7 +19,7 @@ from resanalysis.view.trunk import Trunk, float_graph, trunk_from
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
 
 
-def assemble_plain(captured: Captured, name: str) -> ResidualNetwork:
+def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNetwork:
     """One unit per layer with weights, with the norm and activation after it; the last one is the head.
 
     Pooling and reshaping between layers are bridges, so that a layer that keeps its shape can go.
@@ -30,72 +30,72 @@ def assemble_plain(captured: Captured, name: str) -> ResidualNetwork:
 
     Source: Veit et al. 2016, §4.1 (deleting layers of a VGG network).
     """
-    trunk = _longest_trunk(captured)
-    starts = [i for i, node in enumerate(trunk.nodes) if i and _has_matrix(captured.module, node)]
+    trunk = _longest_trunk(captured.module.graph, output)
+    starts = _layer_starts(captured, trunk)
     if len(starts) < 2:
         raise UnravelError(
             f"{name} has no chain of plain layers: {len(starts)} layers with weights lie on the way of "
             "every path from input to output"
         )
-    spans = [(start, _layer_end(trunk, start)) for start in starts[:-1]]
-    cuts = [Cut(trunk.nodes[start - 1], trunk.nodes[end]) for start, end in spans]
-    bridges = [None] + [
-        None if before.end is after.start else Cut(before.end, after.start)
-        for before, after in itertools.pairwise(cuts)
-    ]
-    head = Cut(cuts[-1].end, captured.output)
-    cutter = Cutter(captured, [node for cut in cuts for node in (cut.start, cut.end)])
-    cutter.choose_side_inputs([*cuts, *(b for b in bridges if b is not None), head])
-    units: list[ResidualUnit] = []
-    stage = 0
-    for index, (cut, (start, _)) in enumerate(zip(cuts, spans, strict=True)):
-        in_shape, out_shape = shape_of(cut.start), shape_of(cut.end)
-        if index and (in_shape != out_shape or bridges[index] is not None):
-            stage += 1
-        branch = cutter.piece(cut)
-        units.append(
-            ResidualUnit(
-                index=index,
-                name=module_path(trunk.nodes[start]) or f"layer{index}",
-                skip=nn.Identity(),
-                branch=branch,
-                skip_kind="none",
-                stage=stage,
-                transition=in_shape != out_shape,
-                in_shape=in_shape,
-                out_shape=out_shape,
-                parameters=sum(parameter.numel() for parameter in branch.parameters()),
-                group=module_path(trunk.nodes[start]),
-            )
-        )
+    layers = starts[:-1]
+    spans = [Cut(trunk.nodes[start - 1], trunk.nodes[_layer_end(trunk, start)]) for start in layers]
+    bridges = bridges_between(spans)
+    head = Cut(spans[-1].end, output)
+    cutter = cutter_of(captured, spans, bridges, head)
+    paths = [module_path(trunk.nodes[start]) for start in layers]
     return ResidualNetwork(
-        stem=cutter.stem(cuts[0].start),
-        units=tuple(units),
+        stem=cutter.stem(spans[0].start),
+        units=_units(spans, stages(spans, bridges), paths, cutter),
         head=cutter.piece(head),
-        bridges=tuple(None if bridge is None else cutter.piece(bridge) for bridge in bridges),
+        bridges=tuple(None if cut is None else cutter.piece(cut) for cut in bridges),
         name=name,
         batch_size=captured.batch_size,
     )
 
 
-def _longest_trunk(captured: Captured) -> Trunk:
-    flow = float_graph(captured.module.graph)
-    flow = flow.subgraph(nx.ancestors(flow, captured.output) | {captured.output})
+def _units(
+    spans: Sequence[Cut], stage: Sequence[int], paths: Sequence[str], cutter: Cutter
+) -> tuple[ResidualUnit, ...]:
+    units: list[ResidualUnit] = []
+    for index, span in enumerate(spans):
+        branch = cutter.piece(span)
+        in_shape, out_shape = shape_of(span.start), shape_of(span.end)
+        units.append(
+            ResidualUnit(
+                index=index,
+                name=paths[index] or f"layer{index}",
+                skip=nn.Identity(),
+                branch=branch,
+                skip_kind="none",
+                stage=stage[index],
+                transition=in_shape != out_shape,
+                in_shape=in_shape,
+                out_shape=out_shape,
+                parameters=sum(parameter.numel() for parameter in branch.parameters()),
+                group=paths[index],
+            )
+        )
+    return tuple(units)
+
+
+def _longest_trunk(graph: fx.Graph, output: fx.Node) -> Trunk:
+    flow = float_graph(graph)
+    flow = flow.subgraph(nx.ancestors(flow, output) | {output})
     sources = [node for node in flow if flow.in_degree(node) == 0]
     if not sources:
         raise UnravelError("the model's output does not depend on a float tensor")
-    trunks = [trunk_from(flow, source, captured.output) for source in sources]
+    trunks = [trunk_from(flow, source, output) for source in sources]
     return max(trunks, key=lambda trunk: len(trunk.nodes))
 
 
-def _has_matrix(module: fx.GraphModule, node: fx.Node) -> bool:
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    return any(
-        before.op == "get_attr"
-        and str(before.target) in parameters
-        and parameters[str(before.target)].ndim > 1
-        for before in node.all_input_nodes
-    )
+def _layer_starts(captured: Captured, trunk: Trunk) -> list[int]:
+    """The positions on the trunk of the operations that read a weight matrix."""
+    parameters = dict(captured.module.named_parameters(remove_duplicate=False))
+    return [
+        index
+        for index, node in enumerate(trunk.nodes)
+        if index and any(is_matrix(before, parameters) for before in node.all_input_nodes)
+    ]
 
 
 def _layer_end(trunk: Trunk, start: int) -> int:

@@ -53,18 +53,23 @@ def _region(start: fx.Node) -> tuple[list[fx.Node], list[fx.Node]] | None:
             continue
         if _restores(node, tokens):
             ends.append(node)
-        elif node.target in _BY_ROW and all(
-            before in rows or before.op == "get_attr" for before in node.all_input_nodes
-        ):
+        elif _by_row(node, rows):
             inside.append(node)
             rows.add(node)
         else:
             return None
-    adds = any(
-        node.target is _aten.add.Tensor and all(part in rows for part in node.all_input_nodes)
-        for node in inside
+    # Without a residual addition among the rows the stream never passes through them.
+    return (inside, ends) if ends and any(_adds_rows(node, rows) for node in inside) else None
+
+
+def _by_row(node: fx.Node, rows: set[fx.Node]) -> bool:
+    return node.target in _BY_ROW and all(
+        before in rows or before.op == "get_attr" for before in node.all_input_nodes
     )
-    return (inside, ends) if adds and ends else None
+
+
+def _adds_rows(node: fx.Node, rows: set[fx.Node]) -> bool:
+    return node.target is _aten.add.Tensor and all(part in rows for part in node.all_input_nodes)
 
 
 def _restores(node: fx.Node, tokens: fx.Node) -> bool:

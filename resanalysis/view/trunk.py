@@ -112,15 +112,18 @@ def _is_addition(node: fx.Node) -> bool:
 
 
 def _terms(node: fx.Node, stream: set[fx.Node]) -> list[fx.Node] | None:
-    """The summands of nested additions, or ``None`` where one of them is scaled by the addition."""
+    """The summands, those of nested additions too, or ``None`` where one is no tensor of the stream.
+
+    An inner sum that something else reads is a tensor of its own, and so is one that is scaled here or
+    there: ``add(a, b + c, alpha=0.3)`` has the summands ``a`` and ``b + c``.
+    """
     terms: list[fx.Node] = []
     for operand in node.args[:2]:
         if not isinstance(operand, fx.Node) or operand not in stream:
             return None
-        inner = None
-        if _is_addition(operand) and len(operand.users) == 1 and not operand.kwargs:
-            inner = _terms(operand, stream)
-        terms.extend(inner or [operand])
+        opened = _is_addition(operand) and len(operand.users) == 1
+        inner = opened and not _is_scaled(operand) and not _is_scaled(node)
+        terms.extend((_terms(operand, stream) if inner else None) or [operand])
     return terms
 
 
@@ -136,29 +139,93 @@ def _fed_by_inputs(flow: nx.DiGraph[fx.Node]) -> set[fx.Node]:
 def _residual_addition(
     node: fx.Node, split: fx.Node, stream: set[fx.Node], beside: set[fx.Node]
 ) -> Addition | None:
-    if not _is_addition(node):
+    """``node`` as skip plus branch, or ``None`` where it is no residual addition.
+
+    Both operands are made from ``split``: it is the immediate dominator, the last tensor that every path to
+    the addition passes. Which of them is the skip is decided by the first rule that fits:
+
+    1. ``split`` itself is a summand: an identity skip, and all other summands are the branch.
+    2. One operand reaches ``split`` by additions alone: it carries the stream, with earlier branches added.
+    3. One computes less than the other (a projection against layers): the lighter one.
+
+    An addition whose branch has no weights is none (the mean of two poolings).
+
+    Parameters
+    ----------
+    node, split : two neighbours on the trunk.
+    stream : what depends on the source of the trunk.
+    beside : what is made from the model's inputs, but not from that source.
+    """
+    terms = _terms(node, stream) if _is_addition(node) else None
+    if terms is None or node.args[0] is node.args[1]:
         return None
-    terms = _terms(node, stream)
-    operands = [operand for operand in node.args[:2] if isinstance(operand, fx.Node)]
-    if terms is None or operands[0] is operands[1]:
-        return None
-    if node.kwargs.get("alpha", 1) != 1:
-        terms = operands
     if split in terms:
-        rest = tuple(term for term in terms if term is not split)
-        if len(rest) != len(terms) - 1 or (node.kwargs and operands[1] is split):
-            return None
-        addition = Addition(node, split, split, rest)
+        addition = _with_identity_skip(node, split, terms)
     else:
-        weights = [_weight(operand, split, stream) for operand in operands]
-        if weights[0] == weights[1] or (node.kwargs and weights[1] < weights[0]):
+        addition = _with_computed_skip(node, split, stream, beside)
+    if addition is None or not _has_weights(addition, beside):
+        return None
+    return addition
+
+
+def _with_identity_skip(node: fx.Node, split: fx.Node, terms: list[fx.Node]) -> Addition | None:
+    rest = tuple(term for term in terms if term is not split)
+    twice = len(rest) != len(terms) - 1
+    # ``add(f(x), x, alpha=a)`` scales what would be the skip.
+    if twice or (_is_scaled(node) and node.args[1] is split):
+        return None
+    return Addition(node, split, split, rest)
+
+
+def _with_computed_skip(
+    node: fx.Node, split: fx.Node, stream: set[fx.Node], beside: set[fx.Node]
+) -> Addition | None:
+    operands = [operand for operand in node.args[:2] if isinstance(operand, fx.Node)]
+    carrying = [operand for operand in operands if _carries(operand, split)]
+    if len(carrying) == 1:
+        skip = carrying[0]
+    else:
+        lighter = _lighter(operands, split, stream, beside)
+        if lighter is None:
             return None
-        skip, branch = operands if weights[0] < weights[1] else reversed(operands)
-        region = between(split, (skip,), stream)
-        if any(before in beside for node in region for before in node.all_input_nodes):
+        skip = lighter
+    branch = operands[1] if skip is operands[0] else operands[0]
+    if _is_scaled(node) and skip is operands[1]:
+        return None
+    return Addition(node, split, skip, (branch,))
+
+
+def _lighter(
+    operands: list[fx.Node], split: fx.Node, stream: set[fx.Node], beside: set[fx.Node]
+) -> fx.Node | None:
+    """The operand that computes less, unless both compute the same, or the lighter one more than it seems."""
+    first, second = (_weight(operand, split, stream) for operand in operands)
+    if first == second:
+        return None  # two equal paths: neither is the way round the other
+    skip = operands[0] if first < second else operands[1]
+    for inner in between(split, (skip,), stream):
+        if any(before in beside for before in inner.all_input_nodes):
             return None  # a frozen batch norm seen from its scale: x enters it from beside
-        addition = Addition(node, split, skip, (branch,))
-    return addition if _has_weights(addition, beside) else None
+    return skip
+
+
+def _is_scaled(addition: fx.Node) -> bool:
+    """Whether ``add(a, b, alpha=…)`` multiplies its second operand."""
+    return bool(addition.kwargs.get("alpha", 1) != 1)
+
+
+def _carries(operand: fx.Node, split: fx.Node) -> bool:
+    """Whether ``operand`` is ``split`` with other tensors added to it."""
+    seen: set[fx.Node] = set()
+    todo = [operand]
+    while todo:
+        node = todo.pop()
+        if node is split:
+            return True
+        if node not in seen and _is_addition(node) and not _is_scaled(node):
+            seen.add(node)
+            todo.extend(node.all_input_nodes)
+    return False
 
 
 def _has_weights(addition: Addition, beside: set[fx.Node]) -> bool:

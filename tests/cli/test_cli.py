@@ -101,6 +101,7 @@ def test_a_command_writes_what_the_contract_says(
     assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
     entry = json.loads((tmp_path / "manifest.json").read_text())[stem]
     beside = [f"stream_{name}.csv" for name in ("lesion", "spans", "damage") if stem == "stream"]
+    beside += ["inspect_parts.csv"] if stem == "inspect" else []
     assert entry["files"] == [f"{stem}.csv", *beside, f"{stem}.pdf", f"{stem}.png"]
     assert all((tmp_path / name).is_file() for name in entry["files"])
     assert {"options", "seed", "versions", "n", "timings", "view"} <= set(entry)
@@ -327,7 +328,7 @@ def test_bad_data_is_one_clear_line(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["lesion", "x.pt"], "Missing option '--data'"),
+        (["train"], "Missing option '--data'"),
         (["lesion", "x.pt", "--data", "y", "--remove", "3..1"], "'3..1' is no number or range"),
         (["paths"], "name one of MODEL, --depth and --units, got none of them"),
         (["paths", "--depth", "110", "--units", "3"], "got --depth and --units"),
@@ -347,7 +348,7 @@ def test_errors_of_our_checks(model: Path, data: Path, tmp_path: Path) -> None:
     assert result.stderr.startswith("error: ")
     assert "111" in result.stderr
     result = run("inspect", model, out=tmp_path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "does not record the shape of its input: name some data with --data" in result.stderr
     result = run("lesion", model, "--data", data, "--device", "abacus", out=tmp_path)
     assert result.exit_code == 1

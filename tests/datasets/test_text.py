@@ -16,7 +16,7 @@ import resanalysis as ra
 from resanalysis.checkpoint import ModelInfo
 from resanalysis.cli import app
 from resanalysis.datasets import DataError, Dataset, check_vocabulary
-from resanalysis.run.reading import data_for
+from resanalysis.run.model_data import data_for
 from tests import language
 
 

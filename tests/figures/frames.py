@@ -100,10 +100,59 @@ def history_frame(epochs: int = 12) -> pd.DataFrame:
     return pd.concat(
         [
             pd.DataFrame(
-                {"run": run, "epoch": epoch, "train_error": level * 0.7**epoch, "seconds": 3.0,
-                 "test_error": 0.05 + level * 0.8**epoch}
+                {
+                    "run": run,
+                    "epoch": epoch,
+                    "train_error": level * 0.7**epoch,
+                    "seconds": 3.0,
+                    "test_error": 0.05 + level * 0.8**epoch,
+                }
             )
             for run, level in (("a", 0.9), ("b", 0.6))
         ],
         ignore_index=True,
+    )
+
+
+def interactions_frame(units: int = 27) -> pd.DataFrame:
+    """Pairs of near units stand in for each other, unit 0 and the last ones need each other."""
+    rng = np.random.default_rng(3)
+    stage = np.arange(units) * 3 // units
+    pairs = [(a, b) for a in range(units) for b in range(a + 1, units)]
+    frame = pd.DataFrame(pairs, columns=["unit_a", "unit_b"])
+    distance = (frame["unit_b"] - frame["unit_a"]).to_numpy()
+    value = 0.3 * np.exp(-distance / 3) + rng.normal(0, 0.01, len(pairs))
+    value[(frame["unit_a"] == 0) & (distance > 20)] = -0.2
+    for prefix, scale in (("", 1.0), ("margin_", -3.0), ("error_", 0.1)):
+        frame[f"{prefix}interaction"] = scale * value
+        frame[f"{prefix}interaction_low"] = scale * value - 0.02
+        frame[f"{prefix}interaction_high"] = scale * value + 0.02
+        frame[f"{prefix}p_fdr"] = np.where(abs(value) > 0.03, 0.001, 0.4)
+    for end in "ab":
+        frame[f"name_{end}"] = [f"u{unit}" for unit in frame[f"unit_{end}"]]
+        frame[f"stage_{end}"] = stage[frame[f"unit_{end}"]]
+    frame["distance"] = distance
+    return frame
+
+
+def shapley_frame(units: int = 27) -> pd.DataFrame:
+    rng = np.random.default_rng(4)
+    value = rng.normal(0.2, 0.15, units)
+    frame = pd.DataFrame(
+        {"unit": range(units), "name": [f"u{unit}" for unit in range(units)], "value": value,
+         "value_low": value - 0.05, "value_high": value + 0.08, "damage": value / 3,
+         "damage_low": value / 3 - 0.02, "damage_high": value / 3 + 0.03,
+         "stage": np.arange(units) * 3 // units}
+    )  # fmt: skip
+    frame.attrs = {"by": "loss", "orders": 40, "left_out": []}
+    return frame
+
+
+def scaling_frame() -> pd.DataFrame:
+    factor = np.arange(16) / 10
+    error = 0.05 + 0.8 * np.minimum(1, (factor - 1) ** 2)
+    return pd.DataFrame(
+        {"factor": factor, "error": error, "error_low": error - 0.02, "error_high": error + 0.03,
+         "loss": 3 * error, "loss_low": 3 * error - 0.1, "loss_high": 3 * error + 0.1,
+         "agreement": 1 - error + 0.05, "kl": 2 * error - 0.1}
     )  # fmt: skip

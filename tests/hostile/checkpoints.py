@@ -53,6 +53,12 @@ def own(**changed: Any) -> dict[str, Any]:
         "state_dict": cifar(8).state_dict(),
         "classes": list("abcde"),
         "preprocessing": {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 8, 8]},
+        "test_data": {"source": "x.npz", "split": "test", "sha256": "0" * 64, "n": 2},
+        "sample": {
+            "images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+            "labels": torch.zeros(2, dtype=torch.long),
+            "chosen": "",
+        },
     } | changed
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import resanalysis as ra
 from resanalysis.routes.batches import chosen_batch_size
-from resanalysis.routes.scores import Reference, scores
+from resanalysis.routes.scores import Reference, margin, scores
 from resanalysis.view.outputs import logits_of
 from tests.conftest import cifar
 
@@ -101,3 +101,50 @@ def test_labels_of_another_task(own: tuple[int, ...], labels: tuple[int, ...]) -
     message = "do not fit the model's output .* leave the labels out"
     with pytest.raises(ValueError, match=message):
         scores(random(*own), torch.zeros(labels, dtype=torch.long), random(*own))
+
+
+def margin_by_hand(logits: Tensor, target: int) -> float:
+    values = logits.double().tolist()
+    return values[target] - max(value for k, value in enumerate(values) if k != target)
+
+
+def test_margin_of_classes_tokens_and_pixels() -> None:
+    images, labels = random(6, 5), torch.tensor([0, 1, 2, 3, 4, 0])
+    images[3] = torch.tensor([1.0, 2.0, 2.0, 2.0, 0.0])  # a tie has no margin
+    expected = [margin_by_hand(row, int(y)) for row, y in zip(images, labels, strict=True)]
+    assert expected[3] == 0
+    assert margin(images, labels, images).tolist() == pytest.approx(expected)
+    assert margin({"logits": images}, labels).tolist() == pytest.approx(expected)
+
+    tokens, ids = random(2, 4, 5), torch.tensor([[1, 2, 3, 4], [0, -100, 1, -100]])
+    expected = [
+        sum(margin_by_hand(tokens[0, t], int(ids[0, t + 1])) for t in range(3)) / 3,
+        margin_by_hand(tokens[1, 1], 1),
+    ]
+    assert margin(tokens, ids).tolist() == pytest.approx(expected)
+
+    pixels, classes = random(2, 3, 2, 2), torch.tensor([[[0, 1], [2, 255]], [[1, 1], [0, 2]]])
+    expected = [
+        sum(
+            margin_by_hand(pixels[n, :, i, j], int(classes[n, i, j]))
+            for i in range(2)
+            for j in range(2)
+            if classes[n, i, j] < 3
+        )
+        / int((classes[n] < 3).sum())
+        for n in range(2)
+    ]
+    assert margin(pixels, classes).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("output", "labels"),
+    [
+        (torch.zeros(3, 1), torch.zeros(3, dtype=torch.long)),
+        (torch.zeros(3, 4), None),
+        ("no tensor", torch.zeros(3, dtype=torch.long)),
+    ],
+)
+def test_a_margin_needs_labels_and_two_classes(output: object, labels: Tensor | None) -> None:
+    with pytest.raises(ra.ResanalysisError, match="it needs labels, and a model that returns"):
+        margin(output, labels)

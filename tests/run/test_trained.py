@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-from resanalysis.checkpoint import Preprocessing, load
+from resanalysis.checkpoint import Preprocessing, load, read_checkpoint
 from resanalysis.cli import app
 from resanalysis.models.survival import survivals
+from resanalysis.run.reading import Reading, read
 from resanalysis.run.trained import channel_statistics
 from resanalysis.training.state import TrainingState
 
@@ -66,6 +67,30 @@ def test_a_trained_checkpoint_loads_by_itself(folder: Path, tmp_path: Path) -> N
     ]
     assert entry["options"]["recipe"]["epochs"] == 2.0
     assert not (tmp_path / ".partial").exists()
+
+
+def test_a_trained_checkpoint_brings_its_test_data(folder: Path, tmp_path: Path) -> None:
+    assert train(folder, tmp_path).exit_code == 0
+    source = f"fashion-mnist:{folder}"
+    for how, place in (
+        (Reading(needs_data=True), "carried by the checkpoint"),
+        (Reading(), "--data"),
+    ):
+        loaded = read(str(tmp_path / "resnet8.pt"), None if how.needs_data else source, how)
+        assert loaded.data_from == place
+        assert loaded.data is not None
+        assert loaded.data.labels is not None
+        assert loaded.data.labels.tolist() == list(range(8))
+        record = read_checkpoint(tmp_path / "resnet8.pt")["test_data"]
+        assert record == {"source": source, "split": "test", "sha256": loaded.data_sha256, "n": 8}
+
+
+def test_a_trained_checkpoint_without_a_sample(folder: Path, tmp_path: Path) -> None:
+    assert train(folder, tmp_path, "--no-sample", "--epochs", "1").exit_code == 0
+    assert "sample" not in read_checkpoint(tmp_path / "resnet8.pt")
+    loaded = read(str(tmp_path / "resnet8.pt"), None, Reading(needs_data=True))
+    assert loaded.data_from == "recorded by the checkpoint"
+    assert loaded.source == f"fashion-mnist:{folder}"
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(

@@ -218,6 +218,43 @@ def test_a_sum_of_three_terms_is_one_unit() -> None:
         torch.testing.assert_close(network.units[1].branch(h), model.a(h) + model.b(h).tanh())
 
 
+class Bypass(nn.Module):
+    """The first branch is added to the stream, and is the input of the third branch too."""
+
+    def __init__(self, swapped: bool) -> None:
+        super().__init__()
+        self.stem, self.out, self.swapped = nn.Linear(5, 5), nn.Linear(5, 3), swapped
+        self.blocks = nn.ModuleList(nn.Linear(5, 5) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        first = self.blocks[0](h)
+        inner = h + first
+        inner = inner + self.blocks[1](inner)
+        third = self.blocks[2](first)
+        h = third + inner if self.swapped else inner + third
+        return self.out(h + self.blocks[3](h))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_unit_around_a_bypass_is_what_its_name_says(swapped: bool) -> None:
+    torch.manual_seed(0)
+    model = Bypass(swapped)
+    x = torch.randn(4, 5)
+    network = unravel(model, x)
+    assert [unit.name for unit in network.units] == ["blocks.2", "blocks.3"]
+    for lesioned, unit in enumerate(network.units):
+        with torch.no_grad():
+            h = network.enter(x)[0]
+            for index, other in enumerate(network.units):
+                h = other.without_branch(h) if index == lesioned else other(h)
+            handle = model.get_submodule(unit.name).register_forward_hook(
+                lambda _module, _inputs, output: torch.zeros_like(output)
+            )
+            torch.testing.assert_close(network.leave(h), model(x))
+            handle.remove()
+
+
 class Random(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -46,19 +46,23 @@ def link(trunk: Trunk) -> list[Link]:
     after = [trunk.nodes[start + 1 : end + 1] for start, end in zip(starts, ends, strict=True)]
     paths = [module_path(addition.node) for addition in additions]
     holds = Counter(paths)
-    joins = [_join_length(index, after, paths, holds) for index in range(len(additions))]
-
     links: list[Link] = []
     for index, addition in enumerate(additions):
-        exit_at = _tensor_at(trunk.nodes, starts[index] + joins[index], step=1)
-        floor = 0 if index == 0 else position[links[-1].exit]
-        entry_at = splits[index]
+        join = _join_length(index, after, paths, holds)
+        exit_at = _tensor_at(trunk.nodes, starts[index] + join, step=1)
+        entry_at, floor = splits[index], position[links[-1].exit] if links else 0
         if paths[index] and holds[paths[index]] == 1:
-            while entry_at > floor and inside(module_path(trunk.nodes[entry_at]), paths[index]):
-                entry_at -= 1
+            entry_at = _module_start(trunk.nodes, entry_at, floor, paths[index])
         entry_at = max(floor, _tensor_at(trunk.nodes, entry_at, step=-1))
         links.append(Link(trunk.nodes[entry_at], addition, trunk.nodes[exit_at]))
     return links
+
+
+def _module_start(nodes: Sequence[fx.Node], index: int, floor: int, path: str) -> int:
+    """The position before the operations of module ``path`` that lead to ``index``; at least ``floor``."""
+    while index > floor and inside(module_path(nodes[index]), path):
+        index -= 1
+    return index
 
 
 def _join_length(
@@ -67,23 +71,35 @@ def _join_length(
     paths: Sequence[str],
     holds: Counter[str],
 ) -> int:
+    """How many of the operations that follow addition ``index`` on the trunk are its join.
+
+    Parameters
+    ----------
+    after : for each addition, what follows it up to the next split.
+    paths : module path of each addition.
+    holds : how many additions each module holds.
+    """
     path = paths[index]
-    siblings = [other for other, sibling in enumerate(paths) if sibling == path]
+    siblings = [after[other] for other, sibling in enumerate(paths) if sibling == path]
     length = 0
     for offset, node in enumerate(after[index]):
         if not inside(module_path(node), path):
             break
         if holds[path] > 1:
-            same = sum(
-                offset < len(after[other]) and after[other][offset].target == node.target
-                for other in siblings
-            )
-            if 2 * same <= len(siblings):
+            # A loop over layers in one forward: the ReLU after each of them is a join; the pooling after
+            # the last one is not.
+            if not _follows_most(offset, node, siblings):
                 break
         elif not path and not _is_activation(node):
-            break
+            break  # everything lies inside the model itself, so being inside says nothing
         length += 1
     return length
+
+
+def _follows_most(offset: int, node: fx.Node, siblings: Sequence[Sequence[fx.Node]]) -> bool:
+    """Whether more than half of a module's additions have this operation at this place behind them."""
+    same = sum(offset < len(after) and after[offset].target == node.target for after in siblings)
+    return 2 * same > len(siblings)
 
 
 def _is_activation(node: fx.Node) -> bool:

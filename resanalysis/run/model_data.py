@@ -1,0 +1,129 @@
+"""The data a model is measured on: what the user names, or what the model records and carries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from resanalysis.checkpoint import DataRecord, ModelInfo, Sample, taken_by
+from resanalysis.datasets import DataError, Dataset, check_vocabulary, dataset, image_dataset
+from resanalysis.datasets.normalisation import normalisation
+from resanalysis.errors import LeftOutError
+from resanalysis.run.reading import Reading
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CARRIED, RECORDED, SHIPPED = (
+    "carried by the checkpoint",
+    "recorded by the checkpoint",
+    "shipped with the model",
+)
+SAMPLE_BYTES = 1_000_000
+# A checkpoint nobody vouches for names these: single files of known layouts, no folder to search.
+_FOUND_AGAIN = ("cifar10", "cifar100", "fashion-mnist", "mnist")
+
+
+def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) -> Dataset:
+    """Data for a model: normalised as its checkpoint records, unless the user says otherwise; plain text
+    as the model's own tokenizer cuts it.
+    """
+    how = how or Reading()
+    mean, std = how.mean, how.std
+    if info is not None and info.preprocessing is not None and not (how.normalize or mean or std):
+        mean, std = info.preprocessing.mean, info.preprocessing.std
+    of_text = info is not None and source.startswith("text:")
+    data = dataset(
+        source,
+        normalize=how.normalize,
+        mean=mean,
+        std=std,
+        limit=how.limit,
+        seed=how.image_seed,
+        tokenizer=info.tokenizer if info is not None and of_text else None,
+        positions=info.positions if info is not None and of_text else None,
+    )
+    if info is not None and info.vocabulary is not None:
+        check_vocabulary(data, info.vocabulary, info.name)
+    return data
+
+
+def own_data(
+    name: str, model: nn.Module, info: ModelInfo | None, how: Reading
+) -> tuple[Dataset, str, str]:
+    """Data for a model where the user names none.
+
+    The sample that a checkpoint carries comes first: it is the same on every machine, and no other file is
+    opened because this one says so. Then the test data it records, if the same is still there.
+
+    Parameters
+    ----------
+    name : of the model, as the user gave it.
+
+    Returns
+    -------
+    Dataset, str, str : the data, its name, and which record of the model named it.
+
+    Raises
+    ------
+    LeftOutError : if there is none: says what the model takes and what would do.
+    """
+    tested = None if info is None else info.tested
+    if info is not None and info.sample is not None:
+        source = f"the sample of {tested.source}" if tested is not None else f"the sample in {name}"
+        return _of_sample(info, info.sample, source, how), source, CARRIED
+    if tested is not None:
+        data = _found_again(info, tested, how)
+        if data is not None:
+            return data, tested.source, RECORDED if tested.sha256 else SHIPPED
+    raise LeftOutError(_nothing(name, model, info, tested))
+
+
+def _of_sample(info: ModelInfo, sample: Sample, source: str, how: Reading) -> Dataset:
+    recorded = info.preprocessing
+    mean, std = normalisation(
+        source,
+        how.normalize,
+        how.mean,
+        how.std,
+        None if recorded is None else (recorded.mean, recorded.std),
+    )
+    data = image_dataset(
+        sample.images, sample.labels, mean=mean, std=std, classes=info.classes, name=source
+    )
+    data = replace(data, subset=sample.chosen)
+    return data if how.limit is None else data.limited(how.limit, how.image_seed)
+
+
+def _found_again(info: ModelInfo | None, tested: DataRecord, how: Reading) -> Dataset | None:
+    """The recorded test data, if what is there now has the recorded digest."""
+    if not tested.sha256:  # of this package, beside the model
+        return data_for(info, tested.source, how)
+    scheme, colon, place = tested.source.partition(":")
+    known = scheme in _FOUND_AGAIN if colon else tested.source.endswith(".npz")
+    if not known or (place or scheme).startswith(("//", "\\\\")):  # a path of another machine
+        return None
+    try:
+        same = data_for(info, tested.source).sha256 == tested.sha256
+    except (DataError, OSError):
+        return None
+    return data_for(info, tested.source, how) if same else None
+
+
+def _nothing(name: str, model: nn.Module, info: ModelInfo | None, tested: DataRecord | None) -> str:
+    """What to say where no data is known: what the model takes, and command lines that would do."""
+    text = f"nothing to measure {name} on: it takes {taken_by(model, info)}"
+    if tested is not None:
+        text += (
+            f". It was tested on {tested.source} ({tested.n:,} examples), which is not here or not "
+            "as it was then"
+        )
+    if info is not None and info.vocabulary is not None:
+        return f"{text}. Say --data text:FILE or --data tokens:FILE.npz"
+    words = "--data test.npz"
+    if info is None or info.preprocessing is None:
+        words += " --normalize NAME"
+    text += f". Say {words}"
+    if info is None or info.built is None:
+        return text
+    return f"{text}, or once for all: resanalysis pack {name} {words} --out model.pt"

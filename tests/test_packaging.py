@@ -1,0 +1,91 @@
+"""What is built for others to install: every file of the package is in it, and it runs from there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "resanalysis")
+BUILD = "from setuptools.build_meta import {0}; {0}('dist')"
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources elsewhere: an older build/ beside them would end up in the wheel."""
+    setuptools = pytest.importorskip("setuptools", reason="needs setuptools to build with")
+    if int(setuptools.__version__.partition(".")[0]) < 77:
+        pytest.skip("needs setuptools 77 or later, as pyproject.toml says")
+    folder = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            shutil.copy(ROOT / name, folder)
+    (folder / "dist").mkdir()
+    return folder
+
+
+def built(copy: Path, what: str) -> Path:
+    command = [sys.executable, "-c", BUILD.format(what)]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = (copy / "dist").glob("*.whl" if what == "build_wheel" else "*.tar.gz")
+    return found
+
+
+def package_files() -> set[str]:
+    paths = (path for path in (ROOT / "resanalysis").rglob("*") if path.is_file())
+    return {str(p.relative_to(ROOT)) for p in paths if "__pycache__" not in p.parts}
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_runs(copy: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(built(copy, "build_wheel")) as wheel:
+        inside = {name for name in wheel.namelist() if name.startswith("resanalysis/")}
+        wheel.extractall(tmp_path / "site")
+    assert inside == package_files()
+    assert {"resanalysis/py.typed", "resanalysis/bundled/test-data.json"} <= inside
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
+    for words in (
+        ["paths", "--depth", "110"],
+        ["lesion", "bundled:resnet56-fashion-mnist", "--limit", "4"],
+    ):
+        line = [sys.executable, "-m", "resanalysis", *words, "--out", "results"]
+        done = subprocess.run(
+            line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "results" / f"{words[0]}.csv").is_file()
+
+
+@pytest.mark.slow
+def test_the_source_archive_holds_the_package(copy: Path) -> None:
+    with tarfile.open(built(copy, "build_sdist")) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert package_files() | {"pyproject.toml", "README.md", "LICENSE"} <= names
+
+
+def test_the_citation_is_of_this_version() -> None:
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which timm brings")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "version"} <= citation.keys()
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (entry,) = re.findall(r"^```bibtex\n(.*?)^```$", readme, re.S | re.M)
+    assert f"version = {{{project['version']}}}" in entry
+    assert f"title   = {{{citation['title']}}}" in entry
