@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,8 @@ def test_all_of_them_are_below_25_megabytes() -> None:
     assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 25e6
     readme = (BUNDLED / "README.md").read_text()
     assert all(f"`{name}.pt`" in readme for name in NAMES), "each has its row"
+    brought = json.loads((BUNDLED / "test-data.json").read_text())
+    assert set(brought) == set(NAMES), "each brings its data"
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "resnet56-fashion-mnist"])
