@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor, nn
+
+from resanalysis.statistics.bootstrap import RESAMPLES
 
 
 def with_zeroed(model: nn.Module, modules: Sequence[nn.Module], inputs: Tensor) -> Tensor:
@@ -41,3 +46,11 @@ def post_activation_pass(
             skip = block.shortcut(h)
             h = torch.relu(skip + branch if change is None else change(unit, skip, branch))
         return model.linear(h.mean((2, 3)))
+
+
+def bca(values: NDArray[np.floating], seed: int = 0) -> tuple[float, float]:
+    """scipy's BCa interval of a mean over the resamples that tables have."""
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, method="BCa", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return float(found.low), float(found.high)

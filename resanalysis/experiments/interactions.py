@@ -18,8 +18,8 @@ from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.route import without
 from resanalysis.routes.scores import margin
+from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.explained import explained_variance
-from resanalysis.statistics.intervals import mean_interval
 from resanalysis.statistics.sign_flip import sign_flip_p
 from resanalysis.statistics.significance import false_discovery
 
@@ -142,15 +142,15 @@ def _measured(
 def _columns(first: Floats, second: Floats, both: Floats, seed: int) -> dict[str, Floats]:
     """Columns of one score from the damage (pairs, N) of one unit, of the other, and of both."""
     joint = both - first - second
-    intervals = np.array([mean_interval(values) for values in joint])
+    interval = mean_band(joint, seed=seed)
     p_values = sign_flip_p(joint.T, seed=seed)
     return {
         "damage_a": first.mean(1),
         "damage_b": second.mean(1),
         "damage_ab": both.mean(1),
-        "interaction": intervals[:, 0],
-        "interaction_low": intervals[:, 1],
-        "interaction_high": intervals[:, 2],
+        "interaction": interval.mean,
+        "interaction_low": interval.low,
+        "interaction_high": interval.high,
         "p_value": p_values,
         "p_fdr": false_discovery(p_values),
     }

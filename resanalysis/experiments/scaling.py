@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
@@ -15,7 +14,7 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.route import scaled
-from resanalysis.statistics.intervals import Interval, mean_interval, wilson
+from resanalysis.statistics.intervals import intervals_of
 
 FACTORS = tuple(step / 10 for step in range(16))
 
@@ -75,10 +74,8 @@ def scaling(
     )
     frame = pd.DataFrame({"factor": wanted})
     for name in ("error", "loss"):
-        found = np.array([_interval(row) for row in scores.values[name]])
-        if name == "error":
-            found = found.clip(0, 1)  # a t interval knows nothing of fractions
-        frame[[name, f"{name}_low", f"{name}_high"]] = found
+        band = intervals_of(scores.values[name], seed=seed)
+        frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = band
     for name in ("agreement", "kl"):
         frame[name] = scores.mean(name)
     frame.attrs = Provenance.of(
@@ -88,12 +85,3 @@ def scaling(
         multiplied=units,
     ).facts()
     return frame
-
-
-def _interval(values: NDArray[np.float32]) -> Interval:
-    """Mean with Wilson's interval of a rate, or the t interval of other values."""
-    mean = float(values.mean(dtype=np.float64))
-    if np.isin(values, (0.0, 1.0)).all():
-        low, high = wilson(float(values.sum(dtype=np.float64)), len(values))
-        return Interval(mean, float(low), float(high))
-    return mean_interval(values) if len(values) > 1 else Interval(mean, np.nan, np.nan)

@@ -22,7 +22,7 @@ from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.route import without
 from resanalysis.routes.shared_store import prefixed
-from resanalysis.statistics.intervals import mean_interval
+from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.two_way import TwoWay, two_way
 
 By = Literal["loss", "error", "kl"]
@@ -128,7 +128,7 @@ def shapley(
     else:
         generator = np.random.default_rng(seed)
         found, ran = _sampled(measure, units, orders or ORDERS, precision, generator)
-    frame = _frame(network, units, found, alone)
+    frame = _frame(network, units, found, alone, seed)
     frame.attrs = Provenance.of(
         network,
         data,
@@ -144,11 +144,11 @@ def shapley(
 
 
 def _frame(
-    network: ResidualNetwork, units: Sequence[int], found: TwoWay, alone: Scores
+    network: ResidualNetwork, units: Sequence[int], found: TwoWay, alone: Scores, seed: int
 ) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for place, unit in enumerate(units):
-        damage = mean_interval(added(alone, frozenset(), unit))
+        damage = mean_band(added(alone, frozenset(), unit), seed=seed).row(0)
         here = network.units[unit]
         rows.append(
             {
@@ -244,8 +244,8 @@ def _sampled(
 
 
 def _over_examples(values: Floats) -> TwoWay:
-    """Means with t intervals of values (n, N) that vary with the examples alone."""
-    mean, low, high = np.array([mean_interval(row) for row in values]).T
+    """Means with their intervals of values (n, N) that vary with the examples alone."""
+    mean, low, high = mean_band(values)
     spread = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
     return TwoWay(mean, low, high, np.zeros(len(values)), spread)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,8 +128,12 @@ def _of_zeros(
 
 def _counted(run: Callable[[], Any]) -> tuple[Any, int]:
     """What a part returns, and the operations of its matrix products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
-        result = run()
+    drawn = random.getstate()  # the counter's first use imports what draws from it
+    try:
+        with FlopCounterMode(display=False) as counter:
+            result = run()
+    finally:
+        random.setstate(drawn)
     return result, int(counter.get_total_flops())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,18 @@ import torch
 from torch import nn
 
 import resanalysis as ra
-from resanalysis.experiments import EXPERIMENTS, Experiment
+from resanalysis.experiments import EXPERIMENTS, Experiment, experiment_named
 from resanalysis.run.subject import Subject
 from tests.conftest import cifar
 
 SMALL: dict[str, dict[str, Any]] = {
     "lesion_many": {"removed": (1, 2), "draws": 2},
     "reorder": {"draws": 3},
-    "rearrange": {"sizes": (2,), "draws": 1},
+    "rearrange": {"sizes": (2,), "draws": 1, "measure": "agreement"},
     "gradients": {"samples": 2, "repetitions": 2, "images": 4},
     "unit_share": {"images": 4},
     "prune": {"timing": 0, "draws": 1},
-    "shapley": {"orders": 2},
+    "shapley": {"orders": 4},
     "scaling": {"factors": (0.0, 0.5, 1.0)},
 }
 """Options that make an experiment quick."""
@@ -40,9 +41,18 @@ def model() -> nn.Module:
 def subject(model: nn.Module) -> Subject:
     pictures = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), dtype=np.uint8)
     data = ra.image_dataset(pictures, np.arange(12) % 5, mean=[0.5] * 3, std=[0.25] * 3)
-    example = data.batch(0, 8)[0]
+    example = data.batch(0, 12)[0]
+    with torch.no_grad():  # an untrained network answers all images alike; centred logits do not
+        model.get_parameter("linear.bias").sub_(model.eval()(example).mean(0))
+    model.train()
     network = ra.unravel(model, example)
-    return Subject(network=network, module=model, data=data, example=example, model="tiny")
+    subject = Subject(network=network, module=model, data=data, example=example, model="tiny")
+    for (
+        experiment
+    ) in EXPERIMENTS:  # parts of torch and scipy draw random numbers as they are imported
+        import_module(experiment.home)
+    measured(experiment_named("lesion"), subject)
+    return subject
 
 
 def state_of(model: nn.Module) -> dict[str, Any]:

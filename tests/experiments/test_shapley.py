@@ -16,6 +16,7 @@ from resanalysis.datasets import Dataset
 from resanalysis.network import ResidualNetwork
 from tests.conftest import cifar
 from tests.experiments.one_by_one import Kept, Plain, scores_without, tiny_data, tiny_network
+from tests.reference import bca
 
 CONTRACT = ["unit", "name", "value", "value_low", "value_high", "damage"]
 
@@ -64,15 +65,13 @@ def test_exact_values_are_means_over_all_orders(
     assert frame.attrs["over"] == "examples"
     values = sum(game.of_order(order) for order in permutations(range(6))) / factorial(6)
     np.testing.assert_allclose(frame["value"], values.mean(1), atol=1e-5)
-    low, high = stats.t.interval(0.95, 19, values.mean(1), stats.sem(values, axis=1))
-    np.testing.assert_allclose(frame["value_low"], low, atol=1e-5)
-    np.testing.assert_allclose(frame["value_high"], high, atol=1e-5)
+    ends = np.array([bca(row) for row in values])
+    np.testing.assert_allclose(frame[["value_low", "value_high"]], ends, atol=1e-5)
     assert (frame["se_orders"] == 0).all()
     for row in frame.to_dict("records"):
         alone = game.loss(frozenset([row["unit"]])) - game.loss(frozenset())
         assert row["damage"] == pytest.approx(alone.mean(), abs=1e-5)
-        ends = stats.t.interval(0.95, 19, alone.mean(), stats.sem(alone))
-        assert [row["damage_low"], row["damage_high"]] == pytest.approx(ends, abs=1e-5)
+        assert [row["damage_low"], row["damage_high"]] == pytest.approx(bca(alone), abs=1e-5)
 
 
 @pytest.mark.parametrize("orders", [None, 6])
