@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from warnings import catch_warnings
 
-from resanalysis.cli.console import show, tell
+from resanalysis.cli.console import show
 from resanalysis.cli.options import Comparing, Drawing, Output, Source
 from resanalysis.cli.subject import running, subject_of, subjects_of
 from resanalysis.experiments import experiment_named
@@ -100,13 +99,10 @@ def analysed(
     how: dict[str, Any] = {"functions": plan.functions, "figures": drawing.figures}
     how |= running(subject, source, output)
     experiment = experiment_named(plan.stem)
-    with Run(output.out, plan.stem, fresh=output.fresh) as run, catch_warnings(record=True) as said:
+    with Run(output.out, plan.stem, fresh=output.fresh) as run:
         analysis = Analysis(run, subject, options, output.seed, plan.code)
         if isinstance(subject, Several):
             tables = compared(analysis, experiment, subject, **how)
         else:
             tables = measured(analysis, experiment, **how)
-    for warning in said:
-        if issubclass(warning.category, UserWarning):
-            tell(output, f"note: {warning.message}")
     return tables[plan.stem], run.files

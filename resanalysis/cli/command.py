@@ -6,7 +6,9 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection
+import warnings
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import Any, get_type_hints
 
 import typer
 
+from resanalysis.cli.console import tell
 from resanalysis.cli.options import Output
-from resanalysis.errors import LeftOutError, ResanalysisError
+from resanalysis.errors import LeftOutError, ResanalysisError, printable
 from resanalysis.progress import noticed_interrupts
 
 INTERRUPTED = 130
@@ -57,7 +60,7 @@ def command(
                 values[name] = group(**given)
             output: Output = values.get("output") or Output()
             try:
-                with noticed_interrupts():
+                with noticed_interrupts(), _warnings_as_notes(output):
                     function(**values)
             except (typer.Exit, typer.Abort, typer.BadParameter):
                 raise
@@ -84,6 +87,19 @@ def command(
         return run
 
     return register
+
+
+@contextmanager
+def _warnings_as_notes(output: Output) -> Generator[None, None, None]:
+    """A warning of ours is a sentence for the user, and not the line of code that it comes from."""
+
+    def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, UserWarning):
+            tell(output, f"note: {printable(str(message))}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = note
+        yield
 
 
 def _options(group: Any, without: Collection[str]) -> list[inspect.Parameter]:

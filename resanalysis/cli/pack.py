@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from warnings import catch_warnings
 
 import typer
 
@@ -56,13 +55,9 @@ def pack(
     from resanalysis.run.packed import pack as packed_of
     from resanalysis.statistics.intervals import wilson
 
-    with catch_warnings(record=True) as said:
-        packed = packed_of(
-            model, data, file, reading(source, output), classes=names, with_sample=sample
-        )
-    for warning in said:
-        if issubclass(warning.category, UserWarning):
-            tell(output, f"note: {warning.message}")
+    packed = packed_of(
+        model, data, file, reading(source, output), classes=names, with_sample=sample
+    )
     carried = f"{packed.examples} examples" if packed.examples else "no examples"
     chosen = f" ({packed.chosen})" if packed.chosen and packed.examples else ""
     tell(

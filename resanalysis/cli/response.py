@@ -6,7 +6,6 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
-from warnings import catch_warnings
 
 import typer
 
@@ -66,21 +65,17 @@ def response(
         several = read_several(models, data, reading(source, output))
         tell(output, f"{several.model}: {examples_of(several)}")
         analysis = Analysis(run, several, options, output.seed)
-        with catch_warnings(record=True) as caught:
-            tables = experiment_named("response").measure(
-                several,
-                **measured,
-                seed=output.seed,
-                store=analysis.store(),
-                **running(several, source, output),
-            )
+        tables = experiment_named("response").measure(
+            several,
+            **measured,
+            seed=output.seed,
+            store=analysis.store(),
+            **running(several, source, output),
+        )
         done = time.perf_counter()
         if curves is not None:
             distance = tables["response_distance"] = response_distance(tables["response"], curves)
             tables["response"].attrs["distance"] = distance.to_dict("records")
         draw = partial(response_figure, tables["response"], published=curves)
         analysis.record(tables, drawing.figures("response", draw), done)
-    for warning in caught:
-        if issubclass(warning.category, UserWarning):
-            tell(output, f"note: {warning.message}")
     show(output, {"response": tables["response"]}, f"response of {several.model}", run.files)

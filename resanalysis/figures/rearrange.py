@@ -192,6 +192,7 @@ def _at_half(frame: pd.DataFrame) -> Headlines:
         return []
     half = int(sizes[np.abs(sizes - sizes[-1] / 2).argmin()])
     groups = frame.loc[frame[_axis(frame)] == half].groupby("kind", sort=False)
+    where = "in the middle" if _axis(frame) == "size" else "touched"
     rows: Headlines = []
     for name, part in sorted(groups, key=lambda group: -group[1]["score"].mean()):
         score = column(part, "score")
@@ -200,7 +201,5 @@ def _at_half(frame: pd.DataFrame) -> Headlines:
         else:
             row = part.iloc[0]
             spread = f"95 %: {row['score_low']:.3f} to {row['score_high']:.3f}"
-        rows.append(
-            (f"score, {name}, {half} units in the middle", f"{score.mean():.3f}  ({spread})")
-        )
+        rows.append((f"score, {name}, {half} units {where}", f"{score.mean():.3f}  ({spread})"))
     return rows

@@ -132,7 +132,9 @@ def reorder(
         def into(ax: Axes) -> None:
             draw(parts[title], ax, metric=name)
             room = 0.04 * (ends[1] - ends[0])
-            ax.set_xlim(ends[0] - room, ends[1] + room)  # so that the panels can be compared
+            ax.set_xlim(
+                ends[1] + room, ends[0] - room
+            )  # one axis for both panels, from 1 downwards
             if len(parts) > 1:
                 ax.set_title(title, pad=4, size=8)
 

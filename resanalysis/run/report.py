@@ -8,9 +8,11 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
+from warnings import warn
 
 import pandas as pd
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.experiments import EXPERIMENTS, Experiment
 from resanalysis.run.atomic import ResultsError, write_atomically
 from resanalysis.run.folder import Run
@@ -47,6 +49,10 @@ def measure_all(
     Returns
     -------
     dict : the table of each experiment by its stem, in the order of the page.
+
+    Warns
+    -----
+    UserWarning : naming an experiment that this network and data do not allow, and why.
     """
     tables: dict[str, pd.DataFrame] = {}
     for experiment in EXPERIMENTS:
@@ -57,8 +63,17 @@ def measure_all(
         known = {name: tables[stem] for name, stem in experiment.reuses if stem in tables}
         with Run(out, experiment.stem, fresh=fresh) as run:
             analysis = Analysis(run, subject, chosen, seed)
-            found = measured(analysis, experiment, functions=known, **running)
+            try:
+                found = measured(analysis, experiment, functions=known, **running)
+            except ResultsError:
+                raise
+            except ResanalysisError as error:
+                # A network at chance cannot lose what rearrange counts; the page does not hang on that.
+                warn(f"{experiment.stem} is left out: {error}", stacklevel=2)
+                continue
         tables[experiment.stem] = found[experiment.stem]
+    if not tables:
+        raise ResanalysisError(f"no experiment could be run on {subject.model}")
     return tables
 
 

@@ -64,7 +64,8 @@ def test_help_names_every_option_and_the_example() -> None:
     assert result.exit_code == 0
     for group in (Source, Output):
         for field in fields(group):
-            name = "json" if field.name == "as_json" else field.name.replace("_", "-")
+            own = {"as_json": "json", "output_name": "output"}
+            name = own.get(field.name, field.name.replace("_", "-"))
             assert f"--{name}" in result.output
     assert "resanalysis probe x" in result.output
 

@@ -37,8 +37,10 @@ def test_it_writes_the_table_the_figure_and_the_manifest(words: list[str], tmp_p
     assert result.exit_code == 0, result.output
     with (tmp_path / "rearrange.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["kind"] for row in rows] == ["intact"] + ["shuffle"] * 4 + ["swap"] * 7
-    assert [row["touched"] for row in rows[:5]] == ["0", "4", "4", "7", "7"]
+    # The middle of four has one order beside the trained one: two draws of it would be one network twice.
+    assert [row["kind"] for row in rows] == ["intact"] + ["shuffle"] * 3 + ["swap"] * 7
+    assert [row["size"] for row in rows[:4]] == ["0", "4", "7", "7"]
+    assert rows[1]["touched"] == "2"
     assert list(rows[0])[:8] == [
         "kind", "touched", "draw", "units", "order", "score", "score_low", "score_high",
     ]  # fmt: skip

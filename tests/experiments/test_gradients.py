@@ -24,9 +24,8 @@ from resanalysis.path_gradients import freeze, length_sums, path_norms, record
 from resanalysis.path_gradients.recorded import RecordedPasses
 from resanalysis.routes.batches import chosen_batch_size, recorded_footprint, stream_bytes
 from resanalysis.run.store import PartialStore
-from resanalysis.statistics.bootstrap import mean_band
+from resanalysis.statistics.bootstrap import RESAMPLES, mean_band
 from resanalysis.statistics.path_norms import (
-    RESAMPLES,
     decay_factor,
     in_words,
     mean_length,

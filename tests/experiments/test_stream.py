@@ -213,7 +213,9 @@ def test_the_page_has_spans_and_damage(network: ResidualNetwork, data: Dataset) 
     assert list(tables) == ["stream", "stream_spans", "stream_damage"]
     predicts = tables["stream"].attrs["predicts"]
     assert {row["method"] for row in predicts} == {"kendall", "spearman"}
-    assert "stream_damage" not in stream_page(network, data)
+    assert "stream_damage" not in stream_page(network, data, damage=False)
+    alone = stream_page(network, data)
+    assert list(alone) == ["stream", "stream_lesion", "stream_spans", "stream_damage"]
 
 
 def test_images_are_what_the_table_averages(

@@ -81,7 +81,7 @@ def test_logits_in_what_models_return() -> None:
     assert logits_of(x) is x
     assert logits_of({"logits": x, "hidden": x}) is x
     assert logits_of({"aux": random(2, 3), "out": x}) is x
-    assert logits_of((x, torch.tensor([1, 2]))) is None
+    assert logits_of((x, torch.tensor([1, 2]))) is x  # whole numbers are no logits
     assert logits_of([{"boxes": x, "scores": x[0]}]) is None
     assert logits_of((x,)) is x
 

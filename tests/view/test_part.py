@@ -360,7 +360,7 @@ def test_many_and_reorder_take_a_metric() -> None:
     assert orders["metric"].to_numpy() == pytest.approx(orders["error"].to_numpy())
     assert (
         ra.figures.lesion(ra.lesion(network, data, metric=wrong)).axes[0].get_ylabel()
-        == "Own metric"
+        == "Change of own metric"
     )
 
 
