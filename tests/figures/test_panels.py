@@ -21,6 +21,7 @@ from resanalysis.figures.style import FULL, HALF, PAGE, PALETTE, TALLEST, letter
 from tests.figures.frames import (
     chain_frame,
     damage_frame,
+    effects_frame,
     history_frame,
     response_frame,
     spans_frame,
@@ -66,6 +67,7 @@ DRAWN: dict[str, tuple[Callable[..., Figure], pd.DataFrame, dict[str, Any], str]
     "stream": (figures.stream, stream_frame(), SPANS, "abcdefgh"),
     "rearrange": (figures.rearrange, rearrange_frame(), {}, "ab"),
     "prune": (figures.prune, prune_frame(), {}, "ab"),
+    "effects": (figures.effects, effects_frame(), {}, "ab"),
     "history": (figures.history, history_frame(), {}, ""),
 }
 
