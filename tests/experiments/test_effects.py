@@ -231,5 +231,5 @@ def test_what_cannot_be_measured_is_refused() -> None:
         measured(network, Rows(0, 6))
     layers = nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 5))
     plain = ra.unravel(layers, torch.randn(2, 6), plain=True)
-    with pytest.raises(ResanalysisError, match="no unit of .* can be skipped"):
+    with pytest.raises(ResanalysisError, match=r"no unit of .* can be skipped"):
         measured(plain, Rows(3, 6))
