@@ -125,6 +125,11 @@ EXPERIMENTS = (
         reuses=(("lesion", "lesion"),),
         curve=("unit", "influence"),
     ),
+    Experiment(
+        "refinement",
+        "do the units of a stage refine one estimate, which its end is?",
+        in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
+    ),
     Experiment("cka", "how alike are the streams after any two units, in one network or in two?"),
     Experiment(
         "prune",

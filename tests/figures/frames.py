@@ -176,3 +176,15 @@ def effects_frame(units: int = 27, output: bool = True) -> pd.DataFrame:
         frame[f"{prefix}name"] = [names[unit] for unit in end]
         frame[f"{prefix}stage"] = stage[end]
     return frame
+
+
+def refinement_frame(units: int = 27) -> pd.DataFrame:
+    """Three stages; the mean leaves 0, the spread falls to 0 at the end of each."""
+    stage = np.arange(units) * 3 // units
+    left = np.array([(stage == own).nonzero()[0].max() - unit for unit, own in enumerate(stage)])
+    mean = -0.02 * left
+    return pd.DataFrame(
+        {"unit": range(units), "name": [f"u{unit}" for unit in range(units)], "stage": stage,
+         "mean": mean, "mean_low": mean - 0.01 * (left > 0), "mean_high": mean + 0.02 * (left > 0),
+         "spread": 0.3 * np.sqrt(left)}
+    )  # fmt: skip

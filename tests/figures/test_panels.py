@@ -23,6 +23,7 @@ from tests.figures.frames import (
     damage_frame,
     effects_frame,
     history_frame,
+    refinement_frame,
     response_frame,
     spans_frame,
     stream_frame,
@@ -68,6 +69,7 @@ DRAWN: dict[str, tuple[Callable[..., Figure], pd.DataFrame, dict[str, Any], str]
     "rearrange": (figures.rearrange, rearrange_frame(), {}, "ab"),
     "prune": (figures.prune, prune_frame(), {}, "ab"),
     "effects": (figures.effects, effects_frame(), {}, "ab"),
+    "refinement": (figures.refinement, refinement_frame(), {}, "ab"),
     "history": (figures.history, history_frame(), {}, ""),
 }
 
