@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,24 +69,7 @@ def effects(
         batch_size=batch_size, store=store, show_progress=show_progress,
     )  # fmt: skip
     found = joined(batches.each("effects", lambda batch: _block(ready, batch, skippable)))
-    rows: list[dict[str, Any]] = []
-    for skipped in skippable:
-        for later in range(skipped + 1, len(ready) + 1):
-            if f"change{later}" in found:
-                of = skippable.index(skipped)
-                change, direct = (found[f"{what}{later}"][of] for what in ("change", "direct"))
-                rows.append({"skipped": skipped, "unit": later, **_summary(change, direct)})
-    if not rows:
-        raise ResanalysisError(
-            f"{network.name} has no unit behind one that can be skipped, and no single output"
-        )
-    frame = pd.DataFrame(rows)
-    names = [*(unit.name for unit in network.units), OUTPUT]
-    stages = [unit.stage for unit in network.units]
-    stages.append(stages[-1])
-    for what, known in (("name", names), ("stage", stages)):
-        frame[f"skipped_{what}"] = [known[unit] for unit in frame["skipped"]]
-        frame[what] = [known[unit] for unit in frame["unit"]]
+    frame = _table(network, found, skippable)
     frame.attrs = {
         "model": network.name,
         "data": data.name,
@@ -96,6 +80,29 @@ def effects(
         "batch_norm": "running statistics",
         "left_out": [unit.index for unit in network.units if not unit.deletable],
     }
+    return frame
+
+
+def _table(
+    network: ResidualNetwork, found: Mapping[str, NDArray[np.float32]], skippable: list[int]
+) -> pd.DataFrame:
+    """A row for each pair that was measured, and who the two are."""
+    rows: list[dict[str, Any]] = []
+    for of, skipped in enumerate(skippable):
+        for later in range(skipped + 1, len(network) + 1):
+            if f"change{later}" in found:
+                change, direct = (found[f"{what}{later}"][of] for what in ("change", "direct"))
+                rows.append({"skipped": skipped, "unit": later, **_summary(change, direct)})
+    if not rows:
+        raise ResanalysisError(
+            f"{network.name} has no unit behind one that can be skipped, and no single output"
+        )
+    frame = pd.DataFrame(rows)
+    names = [*(unit.name for unit in network.units), OUTPUT]
+    stages = [*(unit.stage for unit in network.units), network.units[-1].stage]
+    for what, known in (("name", names), ("stage", stages)):
+        frame[f"skipped_{what}"] = [known[unit] for unit in frame["skipped"]]
+        frame[what] = [known[unit] for unit in frame["unit"]]
     return frame
 
 
