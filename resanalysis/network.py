@@ -267,14 +267,17 @@ class ResidualNetwork:
         bridge = self.bridges[position]
         return (h if bridge is None else run_piece(bridge, h, side)), side
 
-    def walk(self, h: Tensor, side: Side = (), step: UnitStep = as_trained) -> tuple[Tensor, Side]:
+    def walk(
+        self, h: Tensor, side: Side = (), step: UnitStep = as_trained, *, start: int = 0
+    ) -> tuple[Tensor, Side]:
         """Send the stream through the chain: what the head takes.
 
         Parameters
         ----------
         step : what is done at each unit, instead of running it as trained.
+        start : the unit that the stream is before, the side inputs as they are there.
         """
-        for unit in self.units:
+        for unit in self.units[start:]:
             h, side = self.reach(unit.index, h, side)
             h = step(unit, h, side)
         return h, side

@@ -55,6 +55,12 @@ def _shapley_in_report(subject: Any) -> dict[str, Any] | None:
     return {"orders": 10} if _labelled(subject) and there else None
 
 
+def _effects_in_report(subject: Any) -> dict[str, Any] | None:
+    units = subject.network.units
+    there = any(unit.deletable for unit in units[:-1])  # one that has another behind it
+    return {} if there and len(subject.data or ()) > 0 else None
+
+
 def _scaling_in_report(subject: Any) -> dict[str, Any] | None:
     return {} if any(unit.skip_kind != "none" for unit in subject.network.units) else None
 
@@ -119,6 +125,11 @@ EXPERIMENTS = (
         reuses=(("lesion", "lesion"),),
         curve=("unit", "influence"),
     ),
+    Experiment(
+        "refinement",
+        "do the units of a stage refine one estimate, which its end is?",
+        in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
+    ),
     Experiment("cka", "how alike are the streams after any two units, in one network or in two?"),
     Experiment(
         "prune",
@@ -135,6 +146,11 @@ EXPERIMENTS = (
         "what is each unit worth, over all orders in which units can go?",
         curve=("unit", "value"),
         in_report=_shapley_in_report,
+    ),
+    Experiment(
+        "effects",
+        "what does skipping a unit do to each later one, directly and in all?",
+        in_report=_effects_in_report,
     ),
     Experiment(
         "scaling",

@@ -34,11 +34,16 @@ class Passage:
 
 
 def passages(
-    network: ResidualNetwork, h: Tensor, side: Side, see: Callable[[Passage], None]
+    network: ResidualNetwork,
+    h: Tensor,
+    side: Side,
+    see: Callable[[Passage], None],
+    *,
+    start: int = 0,
 ) -> tuple[Tensor, Side]:
     """Send the stream through the chain and show what passes each unit; what the head takes is returned.
 
-    A passage lives no longer than ``see`` keeps it.
+    A passage lives no longer than ``see`` keeps it. ``start`` is the unit that the stream is before.
     """
 
     def step(unit: ResidualUnit, entered: Tensor, beside: Side) -> Tensor:
@@ -48,7 +53,7 @@ def passages(
         see(Passage(unit, entered, skip, branch, left, beside))
         return left
 
-    return network.walk(h, side, step)
+    return network.walk(h, side, step, start=start)
 
 
 def vectors(h: Tensor) -> Tensor:

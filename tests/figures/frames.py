@@ -156,3 +156,35 @@ def scaling_frame() -> pd.DataFrame:
          "loss": 3 * error, "loss_low": 3 * error - 0.1, "loss_high": 3 * error + 0.1,
          "agreement": 1 - error + 0.05, "kl": 2 * error - 0.1}
     )  # fmt: skip
+
+
+def effects_frame(units: int = 27, output: bool = True) -> pd.DataFrame:
+    """Each unit moves the next ones most; unit 10 cannot be skipped; direct effects stay in a stage."""
+    names = [*(f"u{unit}" for unit in range(units)), "output"]
+    stage = np.append(np.arange(units) * 3 // units, 2)
+    pairs = [
+        (s, later)
+        for s in range(units) if s != 10
+        for later in range(s + 1, units + output)
+    ]  # fmt: skip
+    frame = pd.DataFrame(pairs, columns=["skipped", "unit"])
+    skipped, later = frame["skipped"].to_numpy(), frame["unit"].to_numpy()
+    mean = 0.1 + 0.8 * np.exp(-(later - skipped) / 4)
+    frame["change_mean"], frame["change_median"], frame["change_max"] = mean, 0.9 * mean, 3 * mean
+    frame["direct"] = np.where(stage[skipped] == stage[later], 0.6 * mean, np.nan)
+    for end, prefix in ((skipped, "skipped_"), (later, "")):
+        frame[f"{prefix}name"] = [names[unit] for unit in end]
+        frame[f"{prefix}stage"] = stage[end]
+    return frame
+
+
+def refinement_frame(units: int = 27) -> pd.DataFrame:
+    """Three stages; the mean leaves 0, the spread falls to 0 at the end of each."""
+    stage = np.arange(units) * 3 // units
+    left = np.array([(stage == own).nonzero()[0].max() - unit for unit, own in enumerate(stage)])
+    mean = -0.02 * left
+    return pd.DataFrame(
+        {"unit": range(units), "name": [f"u{unit}" for unit in range(units)], "stage": stage,
+         "mean": mean, "mean_low": mean - 0.01 * (left > 0), "mean_high": mean + 0.02 * (left > 0),
+         "spread": 0.3 * np.sqrt(left)}
+    )  # fmt: skip

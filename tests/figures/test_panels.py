@@ -21,7 +21,9 @@ from resanalysis.figures.style import FULL, HALF, PAGE, PALETTE, TALLEST, letter
 from tests.figures.frames import (
     chain_frame,
     damage_frame,
+    effects_frame,
     history_frame,
+    refinement_frame,
     response_frame,
     spans_frame,
     stream_frame,
@@ -66,6 +68,8 @@ DRAWN: dict[str, tuple[Callable[..., Figure], pd.DataFrame, dict[str, Any], str]
     "stream": (figures.stream, stream_frame(), SPANS, "abcdefgh"),
     "rearrange": (figures.rearrange, rearrange_frame(), {}, "ab"),
     "prune": (figures.prune, prune_frame(), {}, "ab"),
+    "effects": (figures.effects, effects_frame(), {}, "ab"),
+    "refinement": (figures.refinement, refinement_frame(), {}, "ab"),
     "history": (figures.history, history_frame(), {}, ""),
 }
 
