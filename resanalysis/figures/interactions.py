@@ -193,8 +193,12 @@ def headlines(frame: pd.DataFrame) -> list[tuple[str, str]]:
             rows.append(
                 (
                     f"variance of pairs that single damages explain, {score}",
-                    f"{100 * share['mean']:.1f} %  (95 %: {100 * share['low']:.1f} to "
-                    f"{100 * share['high']:.1f})"
+                    f"{100 * share['mean']:.1f} %"
+                    + (
+                        f"  (95 %: {100 * share['low']:.1f} to {100 * share['high']:.1f})"
+                        if _known(share["low"])
+                        else ""
+                    )
                     + (
                         f"; pairs without {share['largest']}: {100 * share['others']:.1f} %"
                         if _known(share["others"])

@@ -112,8 +112,10 @@ def interval_ends(
 
 def _bca_tails(estimate: float, drawn: Floats, acceleration: float, tails: Floats) -> Floats:
     """The quantiles of the resamples that Efron's correction for bias and skewness takes."""
-    # Resamples equal to the estimate count half: of 0 and 1 there are many.
-    below = float((drawn < estimate).mean() + (drawn <= estimate).mean()) / 2
+    # Resamples equal to the estimate count half: of 0 and 1 there are many. Equal up to rounding: the last
+    # bit of a sum depends on how many examples ran at a time, and must not move an interval.
+    rounding = 1e-12 * max(abs(estimate), float(np.abs(drawn).max(initial=0)))
+    below = float((drawn < estimate - rounding).mean() + (drawn <= estimate + rounding).mean()) / 2
     if not 0 < below < 1:
         return tails
     bias = float(stats.norm.ppf(below))

@@ -24,7 +24,7 @@ from resanalysis.path_gradients import freeze, length_sums, path_norms, record
 from resanalysis.path_gradients.recorded import RecordedPasses
 from resanalysis.routes.batches import chosen_batch_size, recorded_footprint, stream_bytes
 from resanalysis.run.store import PartialStore
-from resanalysis.statistics.bootstrap import RESAMPLES, mean_band
+from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.path_norms import (
     decay_factor,
     in_words,
@@ -36,6 +36,7 @@ from resanalysis.statistics.path_norms import (
 )
 from tests.conftest import cifar
 from tests.path_gradients.brute_force import by_length, path_gradients
+from tests.reference import bca
 
 pytestmark = pytest.mark.filterwarnings("ignore:the interval of mean_norm")
 
@@ -250,16 +251,12 @@ def test_totals_of_units_have_the_interval_of_their_own_images(
             for one in singles
         ]
     )
-    generator = np.random.default_rng(3)
-    drawn = [
-        np.repeat(totals, generator.multinomial(len(data), [1 / len(data)] * len(data)), axis=0)
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile([sample.mean(axis=0) for sample in drawn], [0.025, 0.975], axis=0)
+    low, high = zip(*(bca(column, seed=3) for column in totals.T), strict=True)
     first = units.drop_duplicates("unit")
     np.testing.assert_allclose(first["total"], totals.mean(axis=0), atol=1e-9)
-    np.testing.assert_allclose(first["total_low"], low, atol=1e-9)
-    np.testing.assert_allclose(first["total_high"], high, atol=1e-9)
+    # Of so few images many resamples tie with the mean, and scipy counts ties by their last bit.
+    np.testing.assert_allclose(first["total_low"], low, atol=2e-3)
+    np.testing.assert_allclose(first["total_high"], high, atol=2e-3)
 
 
 def test_without_a_branch_its_paths_are_gone(data: Dataset) -> None:
