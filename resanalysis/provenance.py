@@ -42,7 +42,7 @@ class Provenance:
             protocol=protocol,
         )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[Any, Any]:
         """Flat, as a table carries it in ``attrs`` and the manifest as ``facts``."""
         said = {name: value for name, value in vars(self).items() if name != "protocol"}
         return {**said, **self.protocol}

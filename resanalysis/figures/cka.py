@@ -33,7 +33,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         for end, line in (("a", ax.axhline), ("b", ax.axvline)):
             stage = frame.groupby(f"unit_{end}")[f"stage_{end}"].first().to_numpy()
             for border in np.flatnonzero(np.diff(stage)) + 1:
-                line(border, color="white", linewidth=0.8)
+                line(float(border), color="white", linewidth=0.8)
         other = frame.attrs.get("other")
         ax.set_xlabel("Stream after unit" + (f" ({other})" if other else ""))
         ax.set_ylabel("Stream after unit" + (f" ({frame.attrs['model']})" if other else ""))
