@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from resanalysis.cli import app
 
+README = Path(__file__).parent.parent / "README.md"
 DOCS = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 
 
@@ -33,6 +36,27 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
         exec(compile(block, page.name, "exec"), {})
         for name in re.findall(r'savefig\("(.*?)"\)', block):
             assert (tmp_path / name).stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in [*DOCS, README] if command_lines(page)],
+    ids=lambda page: page.stem,
+)
+def test_command_lines_are_ones_there_are(page: Path) -> None:
+    """Parsed as they would be run: a command, option or value that is none ends in a usage error."""
+    group: Any = get_command(app)
+    for words in command_lines(page):
+        command, rest = group.commands[words[0]], words[1:]
+        if hasattr(command, "commands"):
+            command, rest = command.commands[rest[0]], rest[1:]
+        command.make_context(command.name, rest)
+
+
+def test_a_wrong_command_line_is_found() -> None:
+    group: Any = get_command(app)
+    with pytest.raises(Exception, match="No such option: --nothing"):
+        group.commands["lesion"].make_context("lesion", ["m.pt", "--nothing"])
 
 
 def test_command_lines_of_the_paths_page_run(tmp_path: Path) -> None:
