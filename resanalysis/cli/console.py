@@ -44,12 +44,20 @@ def show(
 
     console = Console(file=sys.stderr if output.as_json else sys.stdout, highlight=False)
     for stem, frame in tables.items():
-        console.print(
-            _table(title if len(tables) == 1 else f"{title}: {stem}", headlines(stem, frame))
-        )
+        named = title if len(tables) == 1 else f"{title}: {stem}"
+        for label, part in _by_model(stem, frame):
+            console.print(_table(f"{named} ({label})" if label else named, headlines(stem, part)))
     console.print(
         f"written: {', '.join(str(path) for path in files)}", markup=False, soft_wrap=True
     )
+
+
+def _by_model(stem: str, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Each model's rows where several are in one table; what a row says is of its own model."""
+    labels = frame.attrs.get("models") or []
+    if stem == "response" or len(labels) < 2:
+        return [("", frame)]
+    return [(str(label), frame.loc[frame["model"] == label]) for label in labels]
 
 
 def _table(title: str, rows: Headlines) -> Table:

@@ -416,3 +416,24 @@ def test_stream_writes_the_lesion_it_compares_with(model: Path, data: Path, tmp_
     assert not (tmp_path / "b" / "stream_lesion.csv").exists()
     assert not (tmp_path / "b" / "stream_damage.csv").exists()
     assert (tmp_path / "b" / "stream_spans.csv").exists()
+
+
+def test_several_models_are_told_apart(model: Path, data: Path, tmp_path: Path) -> None:
+    """One table and figure; what is said of a model is of its rows, and its numbers are those it has alone."""
+    words = ["--data", data, "--normalize", "none"]
+    said = succeed("lesion", f"a={model}", f"b={model}", *words, "--pool", out=tmp_path / "both")
+    assert said.stdout.count("intact error") == 2
+    alone = succeed("lesion", model, *words, out=tmp_path / "alone")
+    assert alone.stdout.count("intact error") == 1
+    both = rows_of(tmp_path / "both" / "lesion.csv")
+    single = rows_of(tmp_path / "alone" / "lesion.csv")
+    for label in "ab":
+        own = [
+            {k: v for k, v in row.items() if k != "model"} for row in both if row["model"] == label
+        ]
+        assert own == single
+    pooled = rows_of(tmp_path / "both" / "lesion_pooled.csv")
+    assert [row["seeds"] for row in pooled] == ["2"] * 7
+    for row, other in zip(pooled, single, strict=True):  # two equal seeds: no spread between them
+        assert float(row["error"]) == pytest.approx(float(other["error"]))
+        assert row["error_low"] == row["error"] == row["error_high"]
