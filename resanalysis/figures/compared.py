@@ -12,6 +12,7 @@ from resanalysis.figures.style import (
     FULL,
     GREEN,
     INTACT,
+    NEAR_CHANCE,
     ORANGE,
     PURPLE,
     RC,
@@ -51,9 +52,10 @@ def draw(
 
     Parameters
     ----------
-    frame : of ``statistics.pooling.curves``; places below 0 of ``x`` (the intact network) become lines across.
+    frame : of ``statistics.pooling.curves``; places below 0 of ``x`` (the intact network) become lines across,
+        and places without a value crosses below, at which the line breaks: layers that cannot be deleted.
     pool : of ``statistics.pooling.pooled``.
-    chance : value of a network that guesses.
+    chance : value of a network that guesses, drawn where a curve comes near it.
 
     Conclude from curves whose bands part that the networks differ on these examples; from the band of ``pool``,
     what another training run of the same network would show.
@@ -73,6 +75,8 @@ def draw(
                 marker,
                 pool is None,
             )
+            if pool is None:
+                _without_value(ax, rows, x, y, colour)
         if pool is not None:
             seeds = int(pool["seeds"].to_numpy().max())
             _line(
@@ -85,10 +89,12 @@ def draw(
                 "o",
                 True,
             )
-        if chance is not None and np.isfinite(chance):
+        if chance is not None and np.nanmax(frame[y].to_numpy(float)) >= NEAR_CHANCE * chance:
             ax.axhline(chance, color=INTACT, linewidth=0.8, linestyle=":", label="chance")
         ax.set_xlabel(AXES.get(x, x))
         ax.set_ylabel(VALUES.get(y, metric_label(y)))
+        if y == "error":
+            ax.set_ylim(bottom=0)
         if x != "kendall_tau":
             whole_numbers(ax.xaxis)
         legend_above(ax)
@@ -105,9 +111,21 @@ def _line(
     low, high = f"{y}_low", f"{y}_high"
     if banded and low in altered:
         ends = altered[[low, high]].to_numpy(float)
-        ax.fill_between(place, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
+        if x == "unit":  # a place of its own each: a band would say something of what lies between
+            bars = np.maximum(0, np.stack([value - ends[:, 0], ends[:, 1] - value]))
+            ax.errorbar(place, value, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.7)
+        else:
+            ax.fill_between(place, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
     for intact in rows.loc[rows[x] < 0, y] if x == "unit" and banded else ():
         ax.axhline(float(intact), color=colour, linewidth=0.8, linestyle="--")
+
+
+def _without_value(ax: Axes, rows: pd.DataFrame, x: str, y: str, colour: str) -> None:
+    """Crosses along the axis where nothing was measured."""
+    missing = rows.loc[rows[y].isna(), x].to_numpy(float)
+    if len(missing):
+        ax.plot(missing, np.full(len(missing), 0.025), "x", color=colour, markersize=3.5,
+                transform=ax.get_xaxis_transform(), label="cannot be deleted alone")  # fmt: skip
 
 
 def compared(

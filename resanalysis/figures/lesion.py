@@ -15,6 +15,7 @@ from resanalysis.figures.style import (
     BLUE,
     FULL,
     INTACT,
+    NEAR_CHANCE,
     ORANGE,
     RC,
     legend_above,
@@ -28,8 +29,6 @@ from resanalysis.figures.words import Headlines, percent
 
 # Significant at this level after Holm's correction: filled; else the marker is hollow.
 LEVEL = 0.05
-# A chance line far above all data would squeeze them; nearer than this it says that they saturate.
-_NEAR_CHANCE = 0.8
 
 # What a paired difference is called, and the columns it is in.
 _CHANGES = {"error": "delta", "metric": "metric_delta"}
@@ -129,7 +128,7 @@ def _limits(ax: Axes, frame: pd.DataFrame, column: str, metric: str) -> None:
         chance = float(frame["chance_error"].iloc[0])
         if column != metric:
             chance -= float(frame.loc[frame["unit"] == -1, metric].iloc[0])
-        if np.nanmax(frame[column].to_numpy(float)) >= _NEAR_CHANCE * chance:
+        if np.nanmax(frame[column].to_numpy(float)) >= NEAR_CHANCE * chance:
             ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
             top = max(top, chance)
     room = 0.06 * (top - bottom)

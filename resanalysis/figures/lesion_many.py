@@ -16,6 +16,7 @@ from resanalysis.figures.style import (
     BLUE,
     FULL,
     INTACT,
+    NEAR_CHANCE,
     RC,
     legend_above,
     measured,
@@ -25,9 +26,6 @@ from resanalysis.figures.style import (
     whole_numbers,
 )
 from resanalysis.figures.words import Headlines, column, percent
-
-# From this share of chance on, an error saturates and the line of chance says so.
-_NEAR_CHANCE = 0.8
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
@@ -94,7 +92,7 @@ def _chance(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
     if metric != "error" or "chance_error" not in frame:
         return
     chance = float(frame["chance_error"].iloc[0])
-    if frame["error"].to_numpy(float).max() >= _NEAR_CHANCE * chance:
+    if frame["error"].to_numpy(float).max() >= NEAR_CHANCE * chance:
         ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
 
 

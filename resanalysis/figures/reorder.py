@@ -16,6 +16,7 @@ from resanalysis.figures.style import (
     BLUE,
     FULL,
     INTACT,
+    NEAR_CHANCE,
     ORANGE,
     RC,
     legend_above,
@@ -26,8 +27,6 @@ from resanalysis.figures.style import (
 )
 from resanalysis.figures.words import Headlines, column, percent
 
-# From this share of chance on, an error saturates and the line of chance says so.
-_NEAR_CHANCE = 0.8
 # Whether the first unit moved: colour, marker of the means, name.
 _LOOKS = {True: (ORANGE, "D", "first unit moved"), False: (BLUE, "o", "first unit in place")}
 
@@ -93,7 +92,7 @@ def _chance(ax: Axes, moved: pd.DataFrame, metric: str) -> None:
     if metric != "error" or "chance_error" not in moved or not len(moved):
         return
     chance = float(moved["chance_error"].iloc[0])
-    if moved["error"].to_numpy(float).max() >= _NEAR_CHANCE * chance:
+    if moved["error"].to_numpy(float).max() >= NEAR_CHANCE * chance:
         ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
 
 

@@ -37,6 +37,10 @@ BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = PALETTE = (
 """seaborn's palette ``colorblind``, written out because seaborn takes two seconds to import."""
 INTACT = "#222222"
 
+NEAR_CHANCE = 0.8
+"""Errors from this share of chance on say that they saturate, so the line of chance is drawn; a line far
+above all data would squeeze them."""
+
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,

@@ -58,7 +58,9 @@ def compared(
     x, y = experiment.curve
     lines = curves(joined[experiment.stem], x, y)
     over = pooled(lines, x, y) if pool else None
-    chance = first.attrs.get("chance")
+    chance = (
+        float(first["chance_error"].iloc[0]) if y == "error" and "chance_error" in first else None
+    )
     draw = partial(drawn, lines, x=x, y=y, pool=over, chance=chance)
     if over is not None:
         joined[f"{experiment.stem}_pooled"] = over

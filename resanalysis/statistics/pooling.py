@@ -18,13 +18,14 @@ def curves(frame: pd.DataFrame, x: str, y: str, *, level: float = 0.95) -> pd.Da
     ----------
     frame : with ``model``, ``x`` and ``y``; where a place has one row, its ``y_low`` and ``y_high`` are the
         interval, where it has several (draws), the interval holds the middle ``level`` of them. A continuous
-        axis (more than 60 places) is cut into 20 bins, the same for all models.
+        axis (more than 60 places) is cut into 20 bins, the same for all models. A place without any ``y`` (a
+        layer that cannot be deleted) stays, without a value.
 
     Returns
     -------
     DataFrame : ``model``, ``x``, ``rows``, ``y``, ``y_low``, ``y_high`` under the names given.
     """
-    known = frame.loc[frame[y].notna() & frame[x].notna()]
+    known = frame.loc[frame[x].notna()]
     place = known[x].to_numpy(dtype=np.float64)
     if len(np.unique(place)) > MOST_PLACES:
         edges = np.linspace(place.min(), place.max(), 21)
@@ -34,8 +35,8 @@ def curves(frame: pd.DataFrame, x: str, y: str, *, level: float = 0.95) -> pd.Da
     low, high = f"{y}_low", f"{y}_high"
     tail = 0.5 - level / 2
     for (model, at), part in known.assign(**{x: place}).groupby(["model", x], sort=False):
-        values = part[y].to_numpy(dtype=np.float64)
-        if len(part) > 1:
+        values = part[y].dropna().to_numpy(dtype=np.float64)
+        if len(values) > 1:
             ends = np.quantile(values, [tail, 1 - tail])
         else:
             ends = part[[low, high]].to_numpy(float)[0] if low in part else np.full(2, np.nan)
@@ -44,12 +45,14 @@ def curves(frame: pd.DataFrame, x: str, y: str, *, level: float = 0.95) -> pd.Da
                 "model": model,
                 x: at,
                 "rows": len(part),
-                y: values.mean(),
+                y: values.mean() if len(values) else np.nan,
                 low: ends[0],
                 high: ends[1],
             }
         )
-    return pd.DataFrame(rows).sort_values(["model", x], kind="stable", ignore_index=True)
+    lines = pd.DataFrame(rows).sort_values(x, kind="stable")
+    given = {model: number for number, model in enumerate(frame["model"].unique())}
+    return lines.sort_values("model", key=lambda m: m.map(given), kind="stable", ignore_index=True)
 
 
 def pooled(frame: pd.DataFrame, x: str, y: str, *, level: float = 0.95) -> pd.DataFrame:

@@ -1,0 +1,36 @@
+"""Models side by side: a gap and a cross where nothing could be deleted, chance where a curve comes near it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from resanalysis.figures.compared import compared
+from resanalysis.statistics.pooling import curves
+
+
+def table(worst: float) -> pd.DataFrame:
+    vgg = [0.1, np.nan, worst, 0.3]
+    frame = pd.DataFrame({"unit": [-1, 0, 1, 2] * 2, "error": [*vgg, 0.1, 0.2, 0.2, 0.1]})
+    frame["error_low"], frame["error_high"] = frame["error"] - 0.02, frame["error"] + 0.02
+    return frame.assign(model=["vgg"] * 4 + ["resnet"] * 4)
+
+
+def test_a_layer_that_cannot_be_deleted_is_a_gap_with_a_cross() -> None:
+    lines = curves(table(0.85), "unit", "error")
+    assert list(lines["model"].unique()) == ["vgg", "resnet"]  # as given, not by the alphabet
+    (ax,) = compared(lines, x="unit", y="error", chance=0.9).axes
+    vgg, crosses = (
+        next(line for line in ax.lines if line.get_label() == label)
+        for label in ("vgg", "cannot be deleted alone")
+    )
+    assert np.isnan(np.asarray(vgg.get_ydata(), float)).tolist() == [True, False, False]
+    assert np.asarray(crosses.get_xdata()).tolist() == [0]
+
+
+def test_chance_is_drawn_where_a_curve_comes_near_it_and_only_there() -> None:
+    for worst, drawn in ((0.85, True), (0.4, False)):
+        (ax,) = compared(
+            curves(table(worst), "unit", "error"), x="unit", y="error", chance=0.9
+        ).axes
+        assert ("chance" in [line.get_label() for line in ax.lines]) == drawn
