@@ -17,7 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "provenance": set(),
     "network": {"errors"},
     "statistics": {"errors"},
-    "models": {"errors"},
+    "models": {"errors", "statistics"},
     "training": GROUND | {"models"},
     "bundled": set(),
     "checkpoint": GROUND | {"models", "datasets"},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resanalysis.datasets import Dataset
@@ -65,19 +67,22 @@ def cka(
         return {name: np.atleast_3d(values.cpu().numpy()) for name, values in pairs.items()}
 
     blocks = first.each("cka", measure)
-    total = {name: sum(block[name][:, :, 0] for block in blocks) for name in ("ab", "aa", "bb")}
-    with np.errstate(invalid="ignore"):  # an unbiased estimate of nothing may be below 0
-        found = total["ab"] / np.sqrt(np.outer(np.diag(total["aa"]), np.diag(total["bb"])))
     stages = [[0, *(unit.stage for unit in view.units)] for view in views]
-    rows = [
+    frame = pd.DataFrame(
         {"unit_a": a - 1, "unit_b": b - 1, "cka": value, "stage_a": stages[0][a], "stage_b": stages[1][b]}
-        for (a, b), value in np.ndenumerate(found)
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows)
+        for (a, b), value in np.ndenumerate(_aligned(blocks))
+    )  # fmt: skip
     frame.attrs = Provenance.of(
         network, data, seed, other=None if other is None else other.name, minibatch=minibatch
     ).facts()
     return frame
+
+
+def _aligned(blocks: Sequence[Block]) -> NDArray[np.floating]:
+    """CKA of every pair, (units + 1, units + 1), from the HSIC summed over minibatches."""
+    ab, aa, bb = (sum(block[name][:, :, 0] for block in blocks) for name in ("ab", "aa", "bb"))
+    with np.errstate(invalid="ignore"):  # an unbiased estimate of nothing may be below 0
+        return ab / np.sqrt(np.outer(np.diag(aa), np.diag(bb)))
 
 
 @torch.no_grad()

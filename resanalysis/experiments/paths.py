@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -57,16 +58,7 @@ def paths(
 
     Source: Veit et al. 2016, §5.1.
     """
-    if sum(given is not None for given in (network, depth, units)) != 1:
-        raise ResanalysisError("name one of a model, a depth and a number of units")
-    if network is not None:
-        n = sum(unit.skip_kind != "none" for unit in network.units)
-        if n == 0:
-            raise ResanalysisError(
-                f"{network.name} has no skips: its one path goes through all {len(network)} layers"
-            )
-    else:
-        n = units_of_depth(depth, block) if depth is not None else int(units or 0)
+    n = _units_of(network, depth, units, block)
     if deleted and survival is not None:
         raise ResanalysisError(
             "deleted units and a survival: give the survival of the units that are left"
@@ -75,12 +67,7 @@ def paths(
         raise ResanalysisError(f"{deleted} of {n} units cannot be deleted and leave paths to count")
     n -= deleted
     counts = path_counts(n)
-    exact = path_probabilities(n)
-    if isinstance(survival, str):
-        survival = parsed_survival(survival, n)
-    if survival is not None and len(survival) != n:
-        raise ResanalysisError(f"{len(survival)} survival probabilities for {n} units")
-    chosen = exact if survival is None else surviving_probabilities(survival)
+    chosen = _probabilities(n, survival)
     probabilities = [float(p) for p in chosen]
     frame = pd.DataFrame(
         {
@@ -99,6 +86,32 @@ def paths(
         "fraction_left": float(remaining_fraction(deleted)),
     }
     return frame
+
+
+def _units_of(
+    network: ResidualNetwork | None, depth: int | None, units: int | None, block: Block
+) -> int:
+    """How many units have two ways past them, by the one of the three that is given."""
+    if sum(given is not None for given in (network, depth, units)) != 1:
+        raise ResanalysisError("name one of a model, a depth and a number of units")
+    if network is None:
+        return units_of_depth(depth, block) if depth is not None else int(units or 0)
+    n = sum(unit.skip_kind != "none" for unit in network.units)
+    if n == 0:
+        raise ResanalysisError(
+            f"{network.name} has no skips: its one path goes through all {len(network)} layers"
+        )
+    return n
+
+
+def _probabilities(n: int, survival: Sequence[float] | str | None) -> Sequence[Fraction | float]:
+    """Of each length: binomial, or Poisson-binomial where branches survive with their own probability."""
+    if survival is None:
+        return path_probabilities(n)
+    each = parsed_survival(survival, n) if isinstance(survival, str) else survival
+    if len(each) != n:
+        raise ResanalysisError(f"{len(each)} survival probabilities for {n} units")
+    return surviving_probabilities(each)
 
 
 def paths_remaining(units: int, *, deleted: int | None = None) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from resanalysis.models.architecture import Architecture
 from resanalysis.models.depths import nearest_depth, units_per_stage, usual_bottleneck
 from resanalysis.models.scaled_branches import SCALINGS
 from resanalysis.models.shortcut_variants import VARIANTS
-from resanalysis.models.survival import linear_decay
+from resanalysis.statistics.path_length import linear_survival
 
 State = Mapping[str, Tensor]
 
@@ -150,7 +150,7 @@ def _multi_residual(match: re.Match[str], state: State) -> Architecture:
 def _stochastic_depth(match: re.Match[str], state: State) -> Architecture:
     """Huang et al. 2016: post-activation, pooled and padded shortcuts, survival falling to one half."""
     depth = int(match[1])
-    survival = list(linear_decay(3 * units_per_stage(depth), 0.5))
+    survival = linear_survival(3 * units_per_stage(depth), 0.5)
     options = {"depth": depth, "version": 1, **first_layer(state, "conv1.weight")}
     return Architecture("cifar_resnet", {**options, "shortcut": "pool", "survival": survival})
 

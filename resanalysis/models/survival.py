@@ -35,14 +35,6 @@ class Survival(nn.Module):
         return branch * self.probability
 
 
-def linear_decay(units: int, last: float) -> tuple[float, ...]:
-    """Probabilities falling from almost 1 at the first unit to ``last`` at the last one.
-
-    Source: Huang et al. 2016, equation 4.
-    """
-    return tuple(1 - (unit + 1) / units * (1 - last) for unit in range(units))
-
-
 def survivals(model: nn.Module) -> list[Survival]:
     """The end of every branch that can be left out, in the order of the units."""
     return [module for module in model.modules() if isinstance(module, Survival)]

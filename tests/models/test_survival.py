@@ -12,25 +12,14 @@ from resanalysis.models.cifar_resnet import CifarResNet, PreActivationBlock
 from resanalysis.models.survival import (
     keep_all,
     leave_out,
-    linear_decay,
     set_survival,
     survivals,
 )
-from resanalysis.statistics.path_length import parsed_survival
 from tests.conftest import cifar, settle
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def test_linear_decay_keeps_three_quarters_of_the_units() -> None:
-    """Huang et al. 2016, §3: of 54 units, (3L − 1) / 4 = 40 run on average."""
-    decay = linear_decay(54, 0.5)
-    assert decay[-1] == 0.5
-    assert decay[0] == pytest.approx(1 - 0.5 / 54)
-    assert sum(decay) == pytest.approx((3 * 54 - 1) / 4)
-    assert list(decay) == pytest.approx(parsed_survival("linear:0.5", 54))
 
 
 def test_at_test_a_unit_is_its_expectation_over_training() -> None:
