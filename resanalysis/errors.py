@@ -65,3 +65,18 @@ class ResanalysisError(ValueError):
 
 class LeftOutError(ResanalysisError):
     """Something that a command needs was neither given nor recorded: a usage error, exit code 2."""
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, whatever its class does when asked."""
+    try:
+        return str(error).strip()
+    except Exception:  # a class of a user's own may fail here too
+        return "its text cannot be read"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or on the CPU, for which torch has no type of its own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text_of(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,26 @@ def test_command_lines_of_the_paths_page_run(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, [*line, "--out", str(tmp_path / str(number)), "--quiet"])
         assert result.exit_code == 0, result.output
         assert (tmp_path / str(number) / "paths.csv").is_file()
+
+
+def test_launchers_of_the_page_on_several_machines_are_ones_there_are() -> None:
+    """Each line's options are torchrun's, and what it starts is a command of ours; the scripts are sound."""
+    yaml = pytest.importorskip("yaml")
+    from torch.distributed.run import get_args_parser
+
+    (page,) = (page for page in DOCS if page.stem == "several-machines")
+    text = page.read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```bash\n(.*?)^```$", text, re.S | re.M)
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    (job,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.S | re.M)
+    container = yaml.safe_load(job)["spec"]["template"]["spec"]["containers"][0]
+    lines = [container["command"]]
+    for line in re.findall(r"torchrun .*", text.replace("\\\n", " ")):
+        lines += [shlex.split(line)] if " -m resanalysis" in line else []
+    assert len(lines) == 3
+    group: Any = get_command(app)
+    for line in lines:
+        launched = get_args_parser().parse_args(line[1:])
+        assert (launched.module, launched.training_script) == (True, "resanalysis")
+        name, *words = launched.training_script_args
+        group.commands[name].make_context(name, words)

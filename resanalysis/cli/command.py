@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,8 +18,9 @@ import typer
 
 from resanalysis.cli.console import tell
 from resanalysis.cli.options import Output
-from resanalysis.errors import LeftOutError, ResanalysisError, printable
+from resanalysis.errors import LeftOutError, ResanalysisError, out_of_memory, printable, text_of
 from resanalysis.progress import noticed_interrupts
+from resanalysis.ranks import ranks, together
 
 INTERRUPTED = 130
 
@@ -59,8 +60,15 @@ def command(
                 given = {f.name: values.pop(f.name) for f in fields(group) if f.name in values}
                 values[name] = group(**given)
             output: Output = values.get("output") or Output()
+            if not ranks().first and "output" in values:  # the first one speaks for all
+                output = values["output"] = replace(output, quiet=True, as_json=False)
             try:
-                with noticed_interrupts(), _warnings_as_notes(output):
+                with noticed_interrupts(), _warnings_as_notes(output), together():
+                    if ranks().size > 1 and "source" not in groups:
+                        raise ResanalysisError(
+                            f"{function.__name__.rstrip('_')} divides nothing among processes: start it "
+                            "without torchrun"
+                        )
                     function(**values)
             except (typer.Exit, typer.Abort, typer.BadParameter):
                 raise
@@ -118,32 +126,18 @@ def _options(group: Any, without: Collection[str]) -> list[inspect.Parameter]:
 
 def message(error: BaseException) -> str:
     """One line for a user: what was wrong in what they asked for, or that the mistake is ours."""
-    text = _text_of(error)
+    text = text_of(error)
     if isinstance(error, ResanalysisError | FloatingPointError):
         return f"error: {text}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"error: {error.filename}: {(error.strerror or text).lower()}"
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return "error: out of memory; try a smaller --batch-size, or --limit"
     first = text.splitlines()[0] if text else ""
     return (
         f"unexpected error: {type(error).__name__}: {first} (a mistake of resanalysis, not yours: please "
         "report it with the command and the traceback that --debug shows)"
     )
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error).strip()
-    except Exception:  # a class of a user's own may fail here too
-        return "its text cannot be read"
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    # torch has no type of its own for a CPU that has no more
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in _text_of(error)
 
 
 def _interrupted(out: Path) -> str:
@@ -156,4 +150,8 @@ def _interrupted(out: Path) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    """One line for all processes of a run, unless it is a mistake that not all of them need have met."""
+    if ranks().first:
+        print(text, file=sys.stderr)
+    elif text.startswith("unexpected") or "memory" in text:
+        print(f"process {ranks().rank} of {ranks().size}: {text}", file=sys.stderr)

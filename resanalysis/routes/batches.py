@@ -1,11 +1,13 @@
 """A data set, some examples at a time: on the device, kept in the store, with progress.
 
 Every loop over examples is ``Batches.measured``, and work is divided nowhere else: ``bounds`` says which are
-taken together, and what is returned holds the blocks of all of them in order.
+taken together, each process of a run takes its share of these, and what is returned holds the blocks of all
+of them in order, in every process.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,8 +19,10 @@ import torch.utils._pytree as pytree
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resanalysis.errors import out_of_memory
 from resanalysis.network import Arithmetic, Inputs, ResidualNetwork
 from resanalysis.progress import progress_bar
+from resanalysis.ranks import all_of, of_the_first, ranks
 from resanalysis.routes.arithmetic import computing_in
 
 # What stays in a CPU's cache makes a unit up to twice as fast.
@@ -221,9 +225,11 @@ class Batches:
         footprint, memory : what one example takes, and what there is.
         """
         size = network.batch_size or batch_size
+        if not size:  # by the memory that is free, which is not the same in every process
+            size = of_the_first(chosen_batch_size(network, len(data), footprint, memory=memory))
         return Batches(
             data=data,
-            size=size or chosen_batch_size(network, len(data), footprint, memory=memory),
+            size=size,
             device=network.device,
             dtype=dtype,
             channels_last=network.channels_last,
@@ -291,24 +297,65 @@ class Batches:
         -------
         dict : of each part the blocks of all batches, in order.
         """
-        found: dict[str, list[Block]] = {name: [] for name in parts}
-        work = sum(parts.values())
+        mine: dict[int, list[dict[str, Block]]] = {}
+        shares = [share for share in enumerate(self.bounds()) if ranks().takes(share[0])]
+        examples = sum(stop - start for _, (start, stop) in shares)
+        size = self.size
         with (
             computing_in(self.arithmetic),
-            progress_bar(description, len(self.data), show=self.show_progress) as advance,
+            progress_bar(description, examples, show=self.show_progress) as advance,
         ):
-            for start, stop in self.bounds():
-                # Begun when its first part is not in the store, and once for all of them.
-                begun = cache(lambda start=start, stop=stop: begin(self.batch(start, stop)))
-                done = 0
-                for name, share in parts.items():
-                    key = f"{name}-{start:08d}-{stop:08d}"
-                    make = partial(_part, begun, name)
-                    found[name].append(kept(self.store, key, make))
-                    before, done = done, done + share
-                    # In whole examples: a bar that counts fractions would end short of the last one.
-                    advance((stop - start) * done // work - (stop - start) * before // work)
+            for number, (start, stop) in shares:
+                mine[number] = []
+                while start < stop:
+                    end = min(start + size, stop)
+                    try:
+                        mine[number].append(self._blocks(parts, begin, start, end, advance))
+                    except (RuntimeError, MemoryError) as error:
+                        size = self._halved(end - start, error)
+                    else:
+                        start = end
+        every = all_of(mine)
+        ordered = [blocks for number in sorted(every) for blocks in every[number]]
+        return {name: [blocks[name] for blocks in ordered] for name in parts}
+
+    def _blocks(
+        self,
+        parts: Mapping[str, int],
+        begin: Callable[[Batch], Callable[[str], Block]],
+        start: int,
+        stop: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Block]:
+        """Each part's block of one batch, from the store or measured."""
+        # Begun when its first part is not in the store, and once for all of them.
+        begun = cache(lambda: begin(self.batch(start, stop)))
+        found: dict[str, Block] = {}
+        work, done, told = sum(parts.values()), 0, 0
+        try:
+            for name, share in parts.items():
+                key = f"{name}-{start:08d}-{stop:08d}"
+                found[name] = kept(self.store, key, partial(_part, begun, name))
+                done += share
+                # In whole examples: a bar that counts fractions would end short of the last one.
+                before, told = told, (stop - start) * done // work
+                advance(told - before)
+        except (RuntimeError, MemoryError):
+            advance(-told)  # it will be begun again, with fewer examples
+            raise
         return found
+
+    def _halved(self, size: int, error: BaseException) -> int:
+        """Half as many examples at a time, where so many do not fit; else the error is another's."""
+        if not out_of_memory(error) or size == 1 or self.filled:
+            raise error
+        half = (size + 1) // 2
+        warnings.warn(
+            f"{size} examples at a time do not fit the memory: going on with {half}", stacklevel=2
+        )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return half
 
 
 def _part(begun: Callable[[], Callable[[str], Block]], name: str) -> Block:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from resanalysis.errors import ResanalysisError
+from resanalysis.ranks import ranks
 
 try:
     import fcntl
@@ -21,23 +22,31 @@ class ResultsError(ResanalysisError):
     """A run folder that cannot be written, or holds a manifest that cannot be read."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, every_process: bool = False) -> None:
     """Write a file so that a reader finds the old content or the new one, never a part.
+
+    Parameters
+    ----------
+    every_process : whether each process of a run writes it, and not the first alone.
 
     Raises
     ------
     ResultsError : if it cannot be written; what was there stays.
     """
-    write_together({path: content})
+    write_together({path: content}, every_process=every_process)
 
 
-def write_together(contents: Mapping[Path, bytes]) -> None:
+def write_together(contents: Mapping[Path, bytes], *, every_process: bool = False) -> None:
     """Write files that belong together: none is replaced before all of them are on the disk.
+
+    All processes of a run have all results; the first one writes them.
 
     Raises
     ------
     ResultsError : if one cannot be written; what was there stays.
     """
+    if not (every_process or ranks().first):
+        return
     temporaries: dict[Path, str] = {}
     path = Path()
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from resanalysis.ranks import of_the_first, ranks
 from resanalysis.run.atomic import ResultsError, cannot_write, locked, write_together
 from resanalysis.run.cells import cell, plain
 from resanalysis.run.manifest import merge_manifest, read_manifest, versions
@@ -53,19 +54,27 @@ class Run:
         self._made = not self.out.exists()
         if self.out.exists() and not self.out.is_dir():
             raise ResultsError(f"--out {self.out} is a file; name a folder")
+        self._lock = self._locked()
+        read_manifest(self.out)  # a damaged one is reported now, not after an hour's work
+        if fresh and ranks().first:
+            self._forget()
+        of_the_first(None)  # no process of this run begins before what is old is gone
+
+    def _locked(self) -> int:
+        """The folder for this run alone; of several processes the first one holds it for all."""
         try:
             self._partial.mkdir(parents=True, exist_ok=True)
-            self._lock = locked(self._partial)
+            if not ranks().first:
+                return -1
+            lock = locked(self._partial)
         except OSError as error:
             raise cannot_write(self.out, error) from error
-        if self._lock is None:
+        if lock is None:
             raise ResultsError(
-                f"another run of {command} is writing to {self.out}; wait for it, or name another "
+                f"another run of {self.command} is writing to {self.out}; wait for it, or name another "
                 "folder with --out"
             )
-        read_manifest(self.out)  # a damaged one is reported now, not after an hour's work
-        if fresh:
-            self._forget()
+        return lock
 
     def __enter__(self) -> Run:
         return self
@@ -80,7 +89,7 @@ class Run:
             self._partial.parent.rmdir()
             if self._made:
                 self.out.rmdir()
-        if self._lock is not None and self._lock >= 0:
+        if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
@@ -95,7 +104,7 @@ class Run:
         text = json.dumps(plain(dict(fingerprint)), sort_keys=True)
         folder = self._partial / hashlib.sha256(text.encode()).hexdigest()[:16]
         for other in self._partial.iterdir():
-            if other != folder:
+            if other != folder and ranks().first:
                 shutil.rmtree(other, ignore_errors=True)
         return PartialStore(folder)
 
@@ -156,6 +165,8 @@ class Run:
         view : the unraveled view in brief.
         facts : what a figure's caption states: batch-norm mode, transitions, draws.
         """
+        if not ranks().first:
+            return
         write_together(self._kept)
         entry = {
             "command": self.command,

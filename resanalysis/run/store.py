@@ -59,4 +59,4 @@ class PartialStore:
         """
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **dict(arrays))
-        write_atomically(self._path(key), content.getvalue())
+        write_atomically(self._path(key), content.getvalue(), every_process=True)

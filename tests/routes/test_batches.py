@@ -190,3 +190,37 @@ def test_flags_of_the_arithmetic_are_set_while_it_runs() -> None:
     for arithmetic in ("float32", "tf32"):
         Batches(numbers(2), 2, CPU, arithmetic=arithmetic).each("x", look)  # type: ignore[arg-type]
     assert seen == ["ieee", "tf32"]
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing() -> None:
+    """Every example once, in order; blocks that were finished before stay; said once for each halving."""
+    store = Memory()
+
+    def small(batch: Batch) -> Block:
+        if batch.start >= 4 and batch.rows > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: no memory")
+        return doubled(batch)
+
+    batches = Batches(numbers(), 4, CPU, store=store)
+    with pytest.warns(
+        UserWarning, match="4 examples at a time do not fit the memory: going on with 2"
+    ):
+        found = joined(batches.each("x", small))["twice"]
+    assert found.tolist() == [[2.0 * i for i in range(11)]]
+    assert store.put_keys[:3] == [
+        "x-00000000-00000004",
+        "x-00000004-00000006",
+        "x-00000006-00000008",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "filled", "text"),
+    [(1, False, "DefaultCPUAllocator"), (4, True, "DefaultCPUAllocator"), (4, False, "a mistake")],
+)
+def test_what_halving_cannot_mend_is_raised(size: int, filled: bool, text: str) -> None:
+    def never(batch: Batch) -> Block:
+        raise RuntimeError(text)
+
+    with pytest.raises(RuntimeError, match=text):
+        Batches(numbers(), size, CPU, filled=filled).each("x", never)

@@ -1,0 +1,103 @@
+"""The processes of one command, as ``torchrun`` starts them: each has its rank, and all of them the results.
+
+Without a launcher a command is alone: rank 0 of 1, and torch is not even imported here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+from resanalysis.errors import ResanalysisError
+
+T = TypeVar("T")
+
+# One process may wait for another's share for as long as that takes; a dead one is noticed by its connection.
+_PATIENCE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many this process is.
+
+    Attributes
+    ----------
+    rank : from 0; the first writes the files and speaks.
+    size : processes on all machines.
+    local : rank among those of this machine, which is the number of its GPU.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def takes(self, number: int) -> bool:
+        """Whether the block of this number is this process's share."""
+        return number % self.size == self.rank
+
+
+@cache
+def ranks() -> Ranks:
+    """As the launcher's environment says."""
+    try:
+        found = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    except (KeyError, ValueError):
+        return Ranks()
+    return found if found.size > 1 and "MASTER_ADDR" in os.environ else Ranks()
+
+
+@contextmanager
+def together() -> Generator[None, None, None]:
+    """Inside, the processes can hand each other what they found.
+
+    Over gloo on GPUs too: what travels are finished blocks of a table, in the memory of the CPU.
+    """
+    if ranks().size == 1:
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(ranks().local % torch.cuda.device_count())
+    distributed.init_process_group("gloo", timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def _gathered(mine: Any) -> list[Any]:
+    """What each process gives, by rank."""
+    from torch import distributed
+
+    found: list[Any] = [None] * ranks().size
+    try:
+        distributed.all_gather_object(found, mine)
+    except RuntimeError as error:
+        raise ResanalysisError(
+            "another process of this run has ended, and with it the run; what was computed is kept: "
+            "the same command goes on from there"
+        ) from error
+    return found
+
+
+def all_of(mine: Mapping[int, T]) -> dict[int, T]:
+    """The shares of all processes, by the numbers of their blocks."""
+    if ranks().size == 1:
+        return dict(mine)
+    return {number: block for share in _gathered(mine) for number, block in share.items()}
+
+
+def of_the_first(value: T) -> T:
+    """The first process's value: what each would choose for itself and all must have alike."""
+    return value if ranks().size == 1 else _gathered(value)[0]
