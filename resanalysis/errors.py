@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import reprlib
+import traceback
+from pathlib import Path
 
 _LONGEST = 2000
 
@@ -49,6 +51,24 @@ def shown(value: object, most: int = 60) -> str:
 def quoted(value: object, most: int = 60) -> str:
     """``shown``, with texts as they stand in source."""
     return printable(_BRIEF.repr(value), most)
+
+
+def raised(error: BaseException, file: str | None = None) -> str:
+    """What a user's own code raised and where, as the end of a traceback: ``KeyError: 'x' (m.py, line 6: …)``.
+
+    Parameters
+    ----------
+    file : the user's; its innermost line is named, and not one of a library that it calls.
+    """
+    text = text_of(error)
+    said = f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if file is None or frame.filename == file] or frames
+    if not frames:
+        return said
+    last = frames[-1]
+    line = shown((last.line or "").strip(), 80)
+    return f"{said} ({Path(last.filename).name}, line {last.lineno}{f': {line}' if line else ''})"
 
 
 class ResanalysisError(ValueError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
+
 from resanalysis.errors import ResanalysisError, shown
 
 
@@ -31,7 +33,7 @@ def first_line(error: BaseException, most: int = 160) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; torch's says so in its text alone on the CPU."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(
         re.search(r"DefaultCPUAllocator|can't allocate memory|not enough memory", str(error))

@@ -9,9 +9,11 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 
-from resanalysis.checkpoint.errors import first_line
+from resanalysis.checkpoint.errors import first_line, out_of_memory
 from resanalysis.checkpoint.info import ModelInfo
+from resanalysis.checkpoint.user_function import source_file
 from resanalysis.datasets.errors import DataError
+from resanalysis.errors import raised
 from resanalysis.network import Inputs
 
 
@@ -40,17 +42,20 @@ def check_fit(
                 model(*few)
             else:
                 model(few)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            raise
+        what = f"{type(error).__name__}: {_reason(error)}"
+        if name.startswith("python:"):
+            what = raised(error, source_file(type(model)))
         raise DataError(
             f"{name} cannot be called with {source}: it gives {_given(example)}, and the model takes "
-            f"{_taken(model, info)} ({type(error).__name__}: {_reason(error)}). "
+            f"{_taken(model, info)} ({what}). "
             f"{_advice(model, example, info, error)}"
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return first_line(error).partition(". If you meant")[0].rstrip(".")
 
 
@@ -124,7 +129,7 @@ def _input_size(model: nn.Module, info: ModelInfo | None) -> tuple[int, ...] | N
     return None
 
 
-def _advice(model: nn.Module, example: Inputs, info: ModelInfo | None, error: Exception) -> str:
+def _advice(model: nn.Module, example: Inputs, info: ModelInfo | None, error: BaseException) -> str:
     if isinstance(model, fx.GraphModule) and "shape[0]" in str(error):
         return "Export it again for any batch size: dynamic_shapes with Dim.AUTO for dimension 0"
     if isinstance(_first_layer(model), nn.Embedding):

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from resanalysis.checkpoint.errors import CheckpointError, first_line
+from resanalysis.checkpoint.errors import CheckpointError, first_line, out_of_memory
 from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
-from resanalysis.checkpoint.user_function import source_sha256, user_function
-from resanalysis.errors import ResanalysisError
+from resanalysis.checkpoint.user_function import source_file, source_sha256, user_function
+from resanalysis.errors import ResanalysisError, raised
 from resanalysis.models.architecture import Architecture
 
 
@@ -145,10 +145,12 @@ def from_python(name: str) -> tuple[nn.Module, ModelInfo]:
         raise CheckpointError(str(error)) from error
     try:
         model = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            raise
         raise CheckpointError(
-            f"python:{name}: {factory_name}() raised {type(error).__name__}: {first_line(error)}; it is "
-            "called without arguments and returns the model"
+            f"python:{name}: {factory_name}() raised {raised(error, source_file(factory))}; it is called "
+            "without arguments and returns the model"
         ) from error
     if not isinstance(model, nn.Module):
         raise CheckpointError(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import ResanalysisError, raised
 
 
 def user_function(name: str, option: str) -> Callable[..., Any]:
@@ -37,11 +37,8 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ResanalysisError(
-            f"{said}: importing {module_name} raised {type(error).__name__}: {first}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise ResanalysisError(f"{said}: importing {module_name} raised {raised(error)}") from error
     finally:
         if added:
             sys.path.remove(here)
@@ -56,8 +53,12 @@ def source_sha256(function: Callable[..., Any]) -> str:
 
     What an interrupted run computed with one version of it must not be mixed with another's.
     """
-    module = inspect.getmodule(function)
-    file = None if module is None else getattr(module, "__file__", None)
+    file = source_file(function)
     if file is None or not Path(file).is_file():
         return "unknown"
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def source_file(function: Callable[..., Any]) -> str | None:
+    """The file that a user's function stands in, if any."""
+    return getattr(inspect.getmodule(function), "__file__", None)

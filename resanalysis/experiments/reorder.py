@@ -27,7 +27,7 @@ from resanalysis.routes.orders import (
     tau_bin,
 )
 from resanalysis.routes.route import interchangeable, kendall_tau, reordered
-from resanalysis.routes.scores import Metric
+from resanalysis.routes.metric import Metric
 from resanalysis.statistics.crossed import OVER, crossed_columns
 
 Protocol = Literal["even", "veit"]

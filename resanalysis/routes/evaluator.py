@@ -23,7 +23,8 @@ from resanalysis.routes.batches import (
 )
 from resanalysis.routes.forward_only import forward_only, in_bf16, parts_run
 from resanalysis.routes.route import Route
-from resanalysis.routes.scores import NAMES, Metric, Scorer, described
+from resanalysis.routes.metric import Metric
+from resanalysis.routes.scores import NAMES, Scorer, described
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
 from resanalysis.view.outputs import logits_of
 

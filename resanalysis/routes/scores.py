@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,10 @@ import torch
 from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
+from resanalysis.routes.metric import Metric, measured_by
 from resanalysis.view.outputs import logits_of
 
 NAMES = ("error", "loss", "agreement", "kl")
-
-Metric = Callable[[Any, Tensor | None, Any], Tensor]
-"""A user's own score: of a model's output, the labels, and the intact model's output, (N,) numbers."""
-
-
-def metric_name(metric: Metric) -> str:
-    """What a table calls a user's score."""
-    return str(getattr(metric, "__name__", type(metric).__name__))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +129,13 @@ class Scorer:
             rows = scores(logits, self.labels, self.intact).cpu()
         if self.metric is None:
             return rows
-        own = torch.as_tensor(self.metric(output, self.labels, self.output))
-        if own.shape != (self.examples,):
-            raise ResanalysisError(
-                f"the metric returned shape {tuple(own.shape)} for {self.examples} examples; it must "
-                "return one number for each"
-            )
-        return torch.cat([rows, own.detach().float().cpu()[None]])
+        if (
+            self.metric is margin
+        ):  # ours: it changes nothing, and NaN is its answer to an output of NaN
+            own = margin(output, self.labels).cpu()
+        else:
+            own = measured_by(self.metric, output, self.labels, self.output, self.examples)
+        return torch.cat([rows, own[None]])
 
 
 def described(output: Any) -> str:

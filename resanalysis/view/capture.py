@@ -106,7 +106,7 @@ def _export(model: nn.Module, example: Inputs, sizes: Any) -> ExportedProgram:
     with evaluation_mode(model), torch.no_grad():
         try:
             model(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UnravelError(
                 f"{type(model).__name__} cannot be called with the example "
                 f"({described(example)}): {_first_line(error)}"
@@ -114,7 +114,7 @@ def _export(model: nn.Module, example: Inputs, sizes: Any) -> ExportedProgram:
         shapes = _batch_dimensions(model, args, kwargs) if sizes is None else sizes
         try:
             return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UnravelError(
                 f"the control flow of {type(model).__name__} cannot be captured as a graph"
                 f"{_user_line(error)}: {_first_line(error)}. Try another example input, or analyse a "
