@@ -17,8 +17,8 @@ from resanalysis.measures.perplexity import perplexity, predicted_tokens
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
-from resanalysis.routes.route import cut_skip, intact, without
 from resanalysis.routes.metric import Metric, metric_name
+from resanalysis.routes.route import cut_skip, intact, without
 from resanalysis.statistics.bootstrap import UNKNOWN, Band, Floats
 from resanalysis.statistics.intervals import intervals_of, is_rate, paired_intervals, unchanged
 from resanalysis.statistics.significance import holm, mcnemar_exact, wilcoxon_p

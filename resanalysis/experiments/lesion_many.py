@@ -15,8 +15,8 @@ from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
-from resanalysis.routes.route import intact, without
 from resanalysis.routes.metric import Metric
+from resanalysis.routes.route import intact, without
 from resanalysis.routes.subsets import Subset, nested_subsets
 from resanalysis.statistics.crossed import OVER, crossed_columns
 

@@ -17,6 +17,7 @@ from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.metric import Metric
 from resanalysis.routes.orders import (
     Groups,
     Order,
@@ -27,7 +28,6 @@ from resanalysis.routes.orders import (
     tau_bin,
 )
 from resanalysis.routes.route import interchangeable, kendall_tau, reordered
-from resanalysis.routes.metric import Metric
 from resanalysis.statistics.crossed import OVER, crossed_columns
 
 Protocol = Literal["even", "veit"]

@@ -22,8 +22,8 @@ from resanalysis.routes.batches import (
     joined,
 )
 from resanalysis.routes.forward_only import forward_only, in_bf16, parts_run
-from resanalysis.routes.route import Route
 from resanalysis.routes.metric import Metric
+from resanalysis.routes.route import Route
 from resanalysis.routes.scores import NAMES, Scorer, described
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
 from resanalysis.view.outputs import logits_of
