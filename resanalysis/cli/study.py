@@ -50,6 +50,13 @@ def run(
         list[str] | None, typer.Option("--only", metavar="STEP", help="Run this step; repeat.")
     ] = None,
     studies: Folder = Path("studies"),
+    trust_study: Annotated[
+        bool,
+        typer.Option(
+            "--trust-study",
+            help="Run also steps that run code of others: python:, --metric, --trust-pickle.",
+        ),
+    ] = False,
 ) -> None:
     """Run a paper's commands on your files, and compare with the numbers the study recorded.
 
@@ -61,15 +68,19 @@ def run(
     from resanalysis.cli import app
     from resanalysis.run.folder import Run
     from resanalysis.run.study import StudyError, comparison, read_study
+    from resanalysis.run.study_trust import require_trust
 
     study = read_study(Path(name) if "/" in name else studies / name)
-    values = {**study.needs, **_given(given or [], set(study.needs))}
+    theirs = _given(given or [], set(study.needs))
+    values = {**study.needs, **theirs}
     there = [step.name for step in study.steps]
     unknown = sorted(set(only or []) - set(there))
     if unknown:
         raise StudyError(f"{name} has no step {unknown[0]}; there are {', '.join(there)}")
     steps = [step for step in study.steps if not only or step.name in only]
     lines = [step.words(values) for step in steps]
+    own = {**study.needs, **dict.fromkeys(theirs, "")}
+    require_trust({step.name: step.words(own) for step in steps}, trust_study)
     found: list[pd.DataFrame] = []
     for step, words in zip(steps, lines, strict=True):
         out = output.out / step.name

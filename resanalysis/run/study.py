@@ -14,6 +14,7 @@ import pandas as pd
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.run.manifest import read_manifest
+from resanalysis.run.study_trust import check_steps
 
 FILE = "study.toml"
 
@@ -78,6 +79,7 @@ def read_study(folder: Path) -> Study:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StudyError(f"{path}: {error}") from None
+    check_steps(content, path)
     try:
         expected = content.get("expected", {})
         steps = tuple(

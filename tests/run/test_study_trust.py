@@ -1,0 +1,90 @@
+"""A study is a file of a stranger: no path out of its folder, no code, no memory on a claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from resanalysis.cli import app
+from resanalysis.errors import ResanalysisError
+from resanalysis.run.study import read_study
+from resanalysis.run.study_trust import code_in, require_trust
+from tests.run.test_study import TEXT, written
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "paths"', 'name = "../../outside"', "step ../../outside needs a name of letters"),
+        ('name = "paths"', 'name = "/abs"', "step /abs needs a name of letters, digits, _ and -"),
+        ('name = "paths"', 'name = ""', "needs a name of letters"),
+        ('name = "paths"', 'name = "a\\u001b[2J"', r"step a\\x1b\[2J needs a name"),
+        ("{depth}", "{depth:>3000000000}", r"writes \{depth\} with more than a name"),
+        ("{depth}", "{depth!r}", r"writes \{depth\} with more than a name"),
+        ("{depth}", "{depth.__class__}", r"writes \{depth.__class__\} with more than a name"),
+        ("{depth}", "{depth", "has braces that are no {placeholder}: expected '}'"),
+        ("paths --depth", "study run paper --set depth=", "runs a study: a study's steps are other"),
+        ("[expected.paths]\nunits = 9\nmean = 5.5", "", "expected is to be a table"),
+        ("[expected.paths]\nunits = 9\nmean = 5.5", "[expected]\npaths = 5", "expected.paths is to"),
+        ('[needs]\ndepth = "20"', "", "needs is to be a table"),
+        ("[[run]]", "[run]", r"its steps are to be \[\[run\]\] tables, found"),
+    ],
+)  # fmt: skip
+def test_what_no_study_needs_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = TEXT.replace(old, new)
+    if "is to be a table" in message and not new:
+        text = f"{message.split()[0]} = 5\n{text}"
+    with pytest.raises(ResanalysisError, match=message) as caught:
+        read_study(written(tmp_path, text))
+    assert str(caught.value).isprintable()
+    assert not (tmp_path.parent / "outside").exists()
+
+
+def test_two_steps_of_one_name_would_write_to_one_folder(tmp_path: Path) -> None:
+    step = '[[run]]\nname = "paths"\ncommand = "resanalysis paths --depth {depth}"\n'
+    with pytest.raises(ResanalysisError, match="step paths has the name of a step before it"):
+        read_study(written(tmp_path, TEXT.replace("[expected", f"{step}[expected")))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["lesion", "python:m:f"], "python:"),
+        (["lesion", "vgg=python:m:f", "a.pt"], "python:"),
+        (["lesion", "a.pt", "--metric", "m:f"], "--metric"),
+        (["lesion", "a.pt", "--metric=m:f"], "--metric"),
+        (["inspect", "a.pt", "--trust-pickle"], "--trust-pickle"),
+        (["lesion", "a.pt", "--data", "text:python:x.txt", "--out", "metric"], None),
+    ],
+)
+def test_what_runs_code_needs_the_users_word(words: list[str], code: str | None) -> None:
+    assert code_in(words) == code
+    require_trust({"s": words}, trusted=True)
+    if code is not None:
+        with pytest.raises(ResanalysisError, match=rf"step s runs code of others \({code}\): read"):
+            require_trust({"s": words}, trusted=False)
+
+
+def test_a_study_runs_code_only_where_the_user_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "strange.py").write_text(
+        "from pathlib import Path\n\nPath('ran').touch()\n\ndef make():\n    return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    command = "resanalysis inspect {model} --input-shape 3,8,8"
+    text = TEXT.replace('depth = "20"', 'model = "python:strange:make"').replace(
+        "resanalysis paths --depth {depth}", command
+    )
+    line = ["study", "run", str(written(tmp_path, text)), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, line)
+    assert refused.exit_code == 1
+    assert "add --trust-study" in refused.output
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "out").exists()
+    CliRunner().invoke(app, [*line, "--set", "model=absent.pt"])  # the user's own word, no code
+    assert not (tmp_path / "ran").exists()
+    CliRunner().invoke(app, [*line, "--trust-study"])
+    assert (tmp_path / "ran").exists()
