@@ -58,6 +58,34 @@ def gpt2(vocabulary: int, positions: int = 32) -> Any:
     return transformers.GPT2LMHeadModel(config).eval()
 
 
+def bert_tokenizer() -> Any:
+    """Words of ``LINES`` between ``[CLS]`` and ``[SEP]``, with a mask, as BERT's."""
+    transformers = pytest.importorskip("transformers", reason="the extra is not installed")
+    tokenizers = pytest.importorskip("tokenizers", reason="the extra is not installed")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    ids = {word: number for number, word in enumerate([*special, *sorted(set(TEXT.split()))])}
+    rule = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]"))
+    rule.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    rule.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=rule, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]",
+    )  # fmt: skip
+
+
+def bert(vocabulary: int, kind: str = "BertForMaskedLM") -> Any:
+    """A BERT of two layers, with or without a head."""
+    transformers = pytest.importorskip("transformers", reason="the extra is not installed")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=vocabulary, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=32, initializer_range=0.3,
+    )  # fmt: skip
+    return getattr(transformers, kind)(config).eval()
+
+
 def llama(vocabulary: int, positions: int = 32) -> Any:
     transformers = pytest.importorskip("transformers", reason="the extra is not installed")
     torch.manual_seed(0)

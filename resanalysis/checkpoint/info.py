@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,8 @@ class ModelInfo:
     ``tested`` and ``sample`` are what its checkpoint records of test data and carries of it.
 
     Of a language model: the folder of its ``tokenizer``, the longest sequence it takes (``positions``) and
-    the number of token ids it knows (``vocabulary``).
+    the number of token ids it knows (``vocabulary``), and what it ``predicts``: each next token, masked
+    ones, or none (an encoder without a head, a classifier of texts); ``None`` where that is not known.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ModelInfo:
     tokenizer: str | None = None
     positions: int | None = None
     vocabulary: int | None = None
+    predicts: Literal["next", "masked", "none"] | None = None
     built: Architecture | None = None
     tested: DataRecord | None = None
     sample: Sample | None = None

@@ -7,7 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -125,7 +125,24 @@ def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
         tokenizer=folder,
         positions=positions if isinstance(positions, int) and positions > 0 else None,
         vocabulary=_vocabulary(model),
+        predicts=_predicts(type(model).__name__),
     )
+
+
+def _predicts(architecture: str) -> Literal["next", "masked", "none"] | None:
+    """What of a text a model of transformers predicts, as the name of its class says it."""
+    if architecture.endswith("ForMaskedLM"):
+        return "masked"
+    if architecture.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")):
+        return "next"
+    others = (
+        "Model",
+        "Classification",
+        "ForQuestionAnswering",
+        "ForMultipleChoice",
+        "ForPreTraining",
+    )
+    return "none" if architecture.endswith(others) else None
 
 
 def _vocabulary(model: Any) -> int | None:

@@ -101,8 +101,11 @@ def command(
 def _warnings_as_notes(output: Output) -> Generator[None, None, None]:
     """A warning of ours is a sentence for the user, and not the line of code that it comes from."""
 
-    def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        if issubclass(category, UserWarning):
+    def note(
+        message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any
+    ) -> None:
+        # What torch says to those who write graphs, 2.6 of every constant, is of no use to a user.
+        if issubclass(category, UserWarning) and "torch" not in Path(filename).parts:
             tell(output, f"note: {printable(str(message))}")
 
     with warnings.catch_warnings():

@@ -25,7 +25,7 @@ from resanalysis.datasets.images import (
 )
 from resanalysis.datasets.normalisation import NORMALISATIONS, Normalisation, normalisation
 from resanalysis.datasets.npz import read_npz
-from resanalysis.datasets.text import check_vocabulary, text_dataset
+from resanalysis.datasets.text import Predicted, check_vocabulary, text_dataset
 from resanalysis.datasets.tokens import token_dataset
 from resanalysis.errors import shown
 
@@ -54,6 +54,7 @@ def dataset(
     image_size: int = 224,
     tokenizer: str | Path | None = None,
     positions: int | None = None,
+    labels: Predicted | None = None,
 ) -> Dataset:
     """Read a data set.
 
@@ -63,7 +64,8 @@ def dataset(
         ``cifar100:DIR``, ``fashion-mnist:DIR``, ``folder:DIR`` (a folder per class, read as needed),
         ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one), or
         ``text:FILE`` (UTF-8; options after it as in ``text:FILE?length=64&by=line&tokenizer=DIR``).
-        ``?labels=none`` after the last two leaves out that each token is the label of the one before it.
+        ``?labels=none`` after the last two leaves out that each token is the label of the one before it;
+        ``?labels=masked`` after a text hides 15 % of its tokens, which are predicted.
     normalize : ``imagenet``, ``cifar10``, ``fashion-mnist`` or ``none`` (pixels in [0, 1]).
     mean, std : per channel, instead of ``normalize``.
     limit : keep a seeded subset of this many examples, the classes in their proportions.
@@ -72,6 +74,7 @@ def dataset(
     tokenizer : of ``text:``: the folder of the model's tokenizer.
     positions : of ``text:``: the longest sequence the model takes; found in the tokenizer's folder if
         left out.
+    labels : of ``text:`` and ``tokens:``: what is predicted where the name does not say it.
 
     Raises
     ------
@@ -81,9 +84,9 @@ def dataset(
     _check_arguments(text, split, image_size, tokenizer, positions)
     scheme, _, place = text.partition(":")
     if scheme == "text" and place:
-        found = text_dataset(place, tokenizer=tokenizer, positions=positions)
+        found = text_dataset(place, tokenizer=tokenizer, positions=positions, labels=labels)
     elif scheme == "tokens" and place:
-        found = token_dataset(place)
+        found = token_dataset(place, scored=labels in (None, "next"))
     else:
         read = _images_of(scheme, place, split, image_size) or _arrays(text)
         chosen = normalisation(text, normalize, mean, std, read.recorded)

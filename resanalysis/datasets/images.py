@@ -65,6 +65,8 @@ class Dataset:
     subset : how they were chosen, for captions; empty if all are used.
     mask : attention mask (N, T) of tokens.
     scored : whether each token is the label of the one before it, as for a language model.
+    targets : token ids (N, T) that are predicted instead, each after the place it is predicted at, −100
+        elsewhere: of a text some of whose tokens are hidden.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Dataset:
     subset: str = ""
     mask: NDArray[np.int64] | None = None
     scored: bool = True
+    targets: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -93,6 +96,8 @@ class Dataset:
             state.update(self.mask.tobytes())
         if not self.scored:
             state.update(b"no labels")
+        if self.targets is not None:
+            state.update(b"targets" + self.targets.tobytes())
         return state.hexdigest()
 
     def batch(self, start: int, stop: int) -> tuple[Inputs, Tensor | None]:
@@ -110,10 +115,12 @@ class Dataset:
         self, values: NDArray[np.int64], start: int, stop: int
     ) -> tuple[Inputs, Tensor | None]:
         tokens = torch.from_numpy(values)
-        if self.mask is None:
-            return {"input_ids": tokens}, tokens if self.scored else None
-        mask = torch.from_numpy(self.mask[start:stop])
-        inputs = {"input_ids": tokens, "attention_mask": mask}
+        mask = None if self.mask is None else torch.from_numpy(self.mask[start:stop])
+        inputs = {"input_ids": tokens} | ({} if mask is None else {"attention_mask": mask})
+        if self.targets is not None:
+            return inputs, torch.from_numpy(self.targets[start:stop].copy())
+        if mask is None:
+            return inputs, tokens if self.scored else None
         if not self.scored:
             return inputs, None
         hidden = mask == 0
@@ -146,6 +153,7 @@ class Dataset:
             indices=self.indices[kept],
             labels=None if self.labels is None else self.labels[kept],
             mask=None if self.mask is None else self.mask[kept],
+            targets=None if self.targets is None else self.targets[kept],
             subset=f"{kind} subset of {n} from {len(self)}"
             f"{f' ({self.subset})' if self.subset else ''}, seed {seed}",
         )

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.images import ArraySource, Dataset
+from resanalysis.datasets.masked import SHARE, Tokens, Vocabulary, hidden
 
 LENGTH = 128
 """Tokens of a block where nothing is said and the model takes that many."""
 
-_OPTIONS = ("length", "by", "tokenizer", "labels")
+Predicted = Literal["next", "masked", "none"]
+"""What of a text is predicted: each token from those before it, hidden ones from both sides, nothing."""
+
+_OPTIONS = ("length", "by", "tokenizer", "labels", "seed")
 
 
 def text_dataset(
-    place: str, *, tokenizer: str | Path | None = None, positions: int | None = None
+    place: str,
+    *,
+    tokenizer: str | Path | None = None,
+    positions: int | None = None,
+    labels: Predicted | None = None,
 ) -> Dataset:
-    """Token ids of a text, as examples for a language model.
+    """Token ids of a text, as examples for a language model or an encoder.
 
     Parameters
     ----------
@@ -30,6 +38,7 @@ def text_dataset(
         fills no block is left out. With ``by=line`` each line that is not empty is an example, cut to
         ``length`` and padded on the right; a line of one token leaves nothing to predict and is left out.
         With ``labels=none`` nothing is predicted, as by an encoder: there are no labels, and such lines stay.
+        With ``labels=masked`` 15 % of the tokens are hidden and predicted, decided by ``seed=N``.
     tokenizer : folder of the model's tokenizer, where ``place`` names none.
     positions : the longest sequence the model takes; what the tokenizer's folder says if left out.
 
@@ -42,7 +51,7 @@ def text_dataset(
     ------
     DataError : if the text, the tokenizer or the options cannot be used.
     """
-    wanted = _Wanted.read(place)
+    wanted = _Wanted.read(place, labels or "next")
     folder = wanted.tokenizer or tokenizer
     if folder is None:
         raise DataError(
@@ -64,6 +73,10 @@ def text_dataset(
     else:
         tokens, subset = _blocks(cutter, content, length, wanted.name)
         mask = None
+    targets = None
+    if wanted.labels == "masked":
+        tokens, mask, targets, said = _hidden(cutter, tokens, mask, wanted)
+        subset = f"{subset}, {said}"
     return Dataset(
         name=f"text:{place}",
         source=ArraySource(tokens),
@@ -71,7 +84,8 @@ def text_dataset(
         indices=np.arange(len(tokens)),
         subset=subset,
         mask=mask,
-        scored=wanted.scored,
+        scored=wanted.labels == "next",
+        targets=targets,
     )
 
 
@@ -138,16 +152,17 @@ class _Wanted:
     length: int | None = None
     by: str = "block"
     tokenizer: str | None = None
-    scored: bool = True
+    labels: str = "next"
+    seed: int = 0
 
     @property
     def name(self) -> str:
         return f"text:{self.path}"
 
     @staticmethod
-    def read(place: str) -> _Wanted:
+    def read(place: str, labels: Predicted) -> _Wanted:
         if "?" not in place or Path(place).is_file():  # a name may hold a question mark
-            return _Wanted(Path(place))
+            return _Wanted(Path(place), labels=labels)
         file, _, query = place.rpartition("?")
         name = f"text:{place}"
         options = _options(query, name)
@@ -156,7 +171,8 @@ class _Wanted:
             _length(options["length"], name) if "length" in options else None,
             _one_of(options, "by", ("block", "line"), name),
             options.get("tokenizer"),
-            _one_of(options, "labels", ("next", "none"), name) == "next",
+            _one_of({"labels": labels} | options, "labels", ("next", "masked", "none"), name),
+            _seed(options, name),
         )
 
 
@@ -166,8 +182,8 @@ def _options(query: str, name: str) -> dict[str, str]:
         key, sign, value = part.partition("=")
         if key not in _OPTIONS or not sign or not value:
             raise DataError(
-                f"{name}: {part!r} is no option; there are length=N, by=line (or by=block), labels=none "
-                "and tokenizer=DIR, with & between them"
+                f"{name}: {part!r} is no option; there are length=N, by=line (or by=block), labels=none or "
+                "labels=masked with seed=N, and tokenizer=DIR, with & between them"
             )
         if key in options:
             raise DataError(f"{name}: {key} is given twice; give it once")
@@ -175,14 +191,22 @@ def _options(query: str, name: str) -> dict[str, str]:
     return options
 
 
-def _one_of(options: dict[str, str], key: str, choices: tuple[str, str], name: str) -> str:
+def _one_of(options: dict[str, str], key: str, choices: tuple[str, ...], name: str) -> str:
     """The value of an option; the first choice where it is not given."""
     value = options.get(key, choices[0])
     if value not in choices:
-        raise DataError(
-            f"{name}: {key}={value} is not known; write {key}={choices[0]} or {key}={choices[1]}"
-        )
+        known = " or ".join(f"{key}={choice}" for choice in choices)
+        raise DataError(f"{name}: {key}={value} is not known; write {known}")
     return value
+
+
+def _seed(options: dict[str, str], name: str) -> int:
+    number = options.get("seed", "0")
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise DataError(f"{name}: seed={number} is no seed; it takes a whole number from 0")
+    if "seed" in options and options.get("labels") != "masked":
+        raise DataError(f"{name}: seed={number} decides what labels=masked hides; write that too")
+    return int(number)
 
 
 def _length(number: str, name: str) -> int:
@@ -251,7 +275,7 @@ def _by_line(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
     lines = [line for line in content.split("\n") if line.strip()]
     found, long = _tokens_of_lines(tokenizer, lines, length)
-    fewest = 2 if wanted.scored else 1
+    fewest = 2 if wanted.labels == "next" else 1
     kept = [ids for ids in found if len(ids) >= fewest]
     if not kept:
         raise DataError(
@@ -282,6 +306,29 @@ def _tokens_of_lines(tokenizer: Any, lines: list[str], length: int) -> tuple[lis
         for number, ids in zip(long, cut, strict=True):
             found[number] = ids
     return found, len(long)
+
+
+def _hidden(
+    tokenizer: Any, tokens: Tokens, mask: Tokens | None, wanted: _Wanted
+) -> tuple[Tokens, Tokens | None, Tokens, str]:
+    """What is read of texts with hidden tokens, their masks and targets, and what was done in words."""
+    if tokenizer.mask_token_id is None:
+        raise DataError(
+            f"{wanted.name}: its tokenizer has no mask token, so nothing can be hidden; write labels=next or "
+            "labels=none"
+        )
+    special = tuple(int(number) for number in tokenizer.all_special_ids)
+    vocabulary = Vocabulary(len(tokenizer), int(tokenizer.mask_token_id), special)
+    read, targets, usable = hidden(tokens, mask, vocabulary, wanted.seed)
+    if not usable.any():
+        raise DataError(
+            f"{wanted.name}: none of its {_counted(len(tokens), 'example')} has an ordinary token to hide; "
+            "use the model's own tokenizer, or give it other text"
+        )
+    said = f"{100 * SHARE:.0f} % of the tokens hidden, seed {wanted.seed}"
+    left = int((~usable).sum())
+    said += f", {left} without a token to hide left out" if left else ""
+    return read[usable], None if mask is None else mask[usable], targets[usable], said
 
 
 def _padding(tokenizer: Any) -> int:

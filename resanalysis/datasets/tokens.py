@@ -15,19 +15,20 @@ from resanalysis.datasets.npz import read_npz
 NO_LABELS = "?labels=none"
 
 
-def token_dataset(place: str) -> Dataset:
+def token_dataset(place: str, *, scored: bool = True) -> Dataset:
     """Token ids (N, T), and their attention mask where there is one.
 
     Parameters
     ----------
     place : ``FILE.npz``; with ``?labels=none`` after it no token is a label for the one before it.
+    scored : whether one is where that is not written.
 
     Raises
     ------
     DataError : if these are no token ids, or the mask hides what is to be predicted.
     """
     name, path = f"tokens:{place}", Path(place.removesuffix(NO_LABELS))
-    scored = not place.endswith(NO_LABELS)
+    scored = scored and not place.endswith(NO_LABELS)
     known = ("input_ids", "attention_mask")
     arrays, _ = read_npz(path, known[:1], known)
     tokens = arrays["input_ids"]

@@ -42,6 +42,7 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
         seed=how.image_seed,
         tokenizer=info.tokenizer if info is not None and of_text else None,
         positions=info.positions if info is not None and of_text else None,
+        labels=None if info is None else info.predicts,
     )
     if info is not None and info.vocabulary is not None:
         check_vocabulary(data, info.vocabulary, info.name)

