@@ -1,4 +1,4 @@
-# make venv | demo | networks | test | test-hostile | test-oldest | lint | bench
+# make venv | demo | networks | test | test-hostile | test-oldest | test-newest | lint | bench
 # The environment is .venv; nothing is installed outside it.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ RUN := $(BIN)/resanalysis
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: venv networks demo test test-hostile test-oldest lint format bench clean
+.PHONY: venv networks demo test test-hostile test-oldest test-newest lint format bench clean FORCE
 
 venv: $(STAMP)
 
@@ -60,24 +60,30 @@ test-hostile: venv
 	RESANALYSIS_HOSTILE_CHECKPOINTS=1000 RESANALYSIS_HOSTILE_DATA=500 \
 	  $(BIN)/python -m pytest tests/hostile -s
 
-# Every dependency at the lower bound that pyproject.toml declares, in an environment of its own.
-OLDEST := .venv-oldest/bin
-OLDEST_RUN := $(OLDEST)/python -m resanalysis
-OLDEST_TESTS := tests/view tests/routes tests/path_gradients tests/checkpoint
-
+# Every dependency at the lower bound that pyproject.toml declares, and at the newest that the registry has;
+# each in an environment of its own, in which the main commands and a part of the suite run.
 .venv-oldest/.resanalysis-installed: pyproject.toml
 	@echo "== making .venv-oldest: the oldest versions pyproject.toml allows (torch is large: minutes, once)"
-	@test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
-	@$(OLDEST)/python tests/oldest.py > .venv-oldest/oldest.txt
-	@$(OLDEST)/python -m pip install -qq --constraint .venv-oldest/oldest.txt --editable . pytest pytest-timeout hypothesis
+	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python tests/oldest.py > .venv-oldest/oldest.txt
+	@.venv-oldest/bin/python -m pip install -qq --no-compile --constraint .venv-oldest/oldest.txt \
+	  --editable . pytest pytest-timeout hypothesis
+	@touch $@
+
+.venv-newest/.resanalysis-installed: FORCE
+	@echo "== making .venv-newest: the newest versions of the registry (torch is large: minutes)"
+	@test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	@.venv-newest/bin/python -m pip install -qq --no-compile --upgrade --upgrade-strategy eager \
+	  --editable '.[timm,transformers]' pytest pytest-timeout hypothesis
 	@touch $@
 
 test-oldest: .venv-oldest/.resanalysis-installed
-	@$(OLDEST)/python -m pip list --format freeze | grep -iE "^(torch|torchvision|numpy|pandas|typer|rich)=="
-	@for command in inspect lesion gradients response stream; do echo "== $$command"; \
-	  data=$$([ $$command = inspect ] || echo "--data $(DATA) --limit 20"); \
-	  $(OLDEST_RUN) $$command $(MODEL) $$data --out .venv-oldest/out || exit 1; done
-	$(OLDEST)/python -m pytest $(OLDEST_TESTS) -m "not slow"
+	tests/versions.sh .venv-oldest
+
+test-newest: .venv-newest/.resanalysis-installed
+	tests/versions.sh .venv-newest
+
+FORCE:
 
 lint: venv
 	$(BIN)/ruff check .
@@ -92,4 +98,4 @@ bench: venv
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf .venv .venv-oldest demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-newest demo build *.egg-info .pytest_cache .ruff_cache .hypothesis

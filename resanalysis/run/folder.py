@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,7 @@ class Run:
         self.command = command
         self.files: list[Path] = []
         self._kept: dict[Path, bytes] = {}
+        self._stores: list[Path] = []
         self._started = datetime.now(UTC)
         self._partial = self.out / PARTIAL / command
         self._made = not self.out.exists()
@@ -57,7 +58,7 @@ class Run:
         self._lock = self._locked()
         read_manifest(self.out)  # a damaged one is reported now, not after an hour's work
         if fresh and ranks().first:
-            self._forget()
+            _remove(self._partial.iterdir())
         of_the_first(None)  # no process of this run begins before what is old is gone
 
     def _locked(self) -> int:
@@ -96,21 +97,16 @@ class Run:
     def store(self, fingerprint: Mapping[str, Any]) -> PartialStore:
         """Where blocks of this computation are kept until it is finished.
 
+        What an interrupted run with other options left stays beside it, until that is run again.
+
         Parameters
         ----------
-        fingerprint : what decides the numbers (model, data, options, seed), as JSON types. Blocks
-            kept for another fingerprint are removed.
+        fingerprint : what decides the numbers (model, data, options, seed), as JSON types.
         """
         text = json.dumps(plain(dict(fingerprint)), sort_keys=True)
         folder = self._partial / hashlib.sha256(text.encode()).hexdigest()[:16]
-        for other in self._partial.iterdir():
-            if other != folder and ranks().first:
-                shutil.rmtree(other, ignore_errors=True)
+        self._stores.append(folder)
         return PartialStore(folder)
-
-    def _forget(self) -> None:
-        for folder in self._partial.iterdir():
-            shutil.rmtree(folder, ignore_errors=True)
 
     def keep_table(self, stem: str, frame: pd.DataFrame) -> Path:
         """Keep ``STEM.csv`` for the end: shortest exact floats, exact integers, ``true`` and ``false``."""
@@ -152,7 +148,7 @@ class Run:
         view: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write what was kept, record it in ``manifest.json``, and remove the partial results.
+        """Write what was kept, record it in ``manifest.json``, and remove its partial results.
 
         Tables and figures replace the old ones only when all of them are on the disk, and the manifest has
         their sha256: a reader can tell a folder in which an old file stands beside a new one.
@@ -187,4 +183,9 @@ class Run:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         merge_manifest(self.out, self.command, entry)
-        self._forget()
+        _remove(self._stores)
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -154,7 +154,7 @@ def device_named(name: str | None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).cpu()  # meta makes tensors, and has no values to give
     except (RuntimeError, AssertionError) as error:
         # torch answers an unknown device with the list of all its backends, a thousand characters of it
         reason = str(error).strip().splitlines()[0].partition(". ")[0][:160]

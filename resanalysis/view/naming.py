@@ -38,7 +38,11 @@ def layer_path(path: str) -> str:
 
 
 def _branch_module(addition_path: str, weights: Mapping[str, int]) -> str:
-    """The module that holds most of a branch's weights, one step below the module of the addition."""
+    """The module that holds most of a branch's weights, one step below the module of the addition.
+
+    Where none holds more than half, as where a bypass makes one unit of two modules, a unit that was called
+    after one would seem to leave the other in place: then ``blocks.1.first+second``.
+    """
     if not weights:
         return addition_path
     shared = common_path(weights)
@@ -51,7 +55,12 @@ def _branch_module(addition_path: str, weights: Mapping[str, int]) -> str:
             children[".".join(path.split(".")[:depth])] += count
     if not children:
         return addition_path
-    child = children.most_common(1)[0][0]
+    child, most = children.most_common(1)[0]
+    total = sum(children.values())
+    large = [path for path, count in children.items() if 4 * count >= total]
+    if 2 * most <= total and len(large) > 1:
+        names = "+".join(path.rpartition(".")[2] for path in large)
+        return f"{addition_path}.{names}" if addition_path else names
     return common_path(filter(lambda path: inside(path, child), weights))
 
 

@@ -64,7 +64,7 @@ def require_rows_of_numbers(value: Tensor, model: str) -> None:
         return
     what = "one number for the whole batch" if value.ndim == 0 else "one number for each example"
     raise UnravelError(
-        f"the output of {model} has the shape {tuple(value.shape)}, {what}; the scores read a row an "
+        f"the output of {model} has the shape {_shape(value)}, {what}; the scores read a row an "
         "example, (N, classes): analyse another output with output=NAME, or let the model return (N, 1)"
     )
 
@@ -128,7 +128,7 @@ def _listed(found: Mapping[str, Any], value_of: Callable[[Any], Any]) -> str:
 def _shape(value: Tensor) -> str:
     """The shape as text; N for a size that changes with the batch."""
     lengths = [str(length) if isinstance(length, int) else "N" for length in value.shape]
-    return f"({', '.join(lengths)})"
+    return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
 
 
 def _itself(leaf: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -28,7 +29,25 @@ def unwrapped(model: Any) -> nn.Module:
             f"unravel takes a torch.nn.Module, got {name}: put what it computes in the forward of a module"
         )
     inner = _held(model)
-    return model if inner is None else unwrapped(inner)
+    if inner is not None:
+        return unwrapped(inner)
+    _require_graph(model)
+    return model
+
+
+def _require_graph(model: nn.Module) -> None:
+    """Refuse models whose parts are no tensor operations that ``torch.export`` could follow."""
+    name = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnravelError(
+            f"{name} is a TorchScript program, which cannot be captured: give the module that it was made of"
+        )
+    for path, part in model.named_modules():
+        if ".ao.nn.quantized" in type(part).__module__:
+            raise UnravelError(
+                f"{name} is quantised ({path} is a quantised {type(part).__name__}), and packed weights cannot "
+                "be captured: analyse the model as it was before"
+            )
 
 
 def _held(model: nn.Module) -> Any:

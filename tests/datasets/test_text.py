@@ -196,7 +196,7 @@ def test_a_target_after_a_masked_position_does_not_count(tmp_path: Path) -> None
     ("query", "message"),
     [
         ("?lenght=3", r"'lenght=3' is no option; there are length=N, by=line \(or by=block\), "
-         r"labels=none and tokenizer=DIR, with & between them"),
+         r"labels=none or labels=masked with seed=N, and tokenizer=DIR, with & between them"),
         ("?length", r"'length' is no option"),
         ("?", r"'' is no option"),
         ("?length=", r"'length=' is no option"),

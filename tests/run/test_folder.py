@@ -180,17 +180,18 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
         np.testing.assert_array_equal(kept[name], array)
 
 
-@pytest.mark.parametrize(
-    ("fingerprint", "fresh"), [({**FINGERPRINT, "seed": 1}, False), (FINGERPRINT, True)]
-)
-def test_partial_results_of_another_computation_are_forgotten(
-    tmp_path: Path, fingerprint: dict[str, Any], fresh: bool
-) -> None:
+def test_partial_results_of_other_options_are_kept_until_these_are_finished(tmp_path: Path) -> None:
+    other = {**FINGERPRINT, "seed": 1}
+    for fingerprint in (FINGERPRINT, other):
+        with Run(tmp_path, "lesion") as run:
+            run.store(fingerprint).put("0", {"error": np.zeros(3)})
     with Run(tmp_path, "lesion") as run:
-        run.store(FINGERPRINT).put("0", {"error": np.zeros(3)})
-    with Run(tmp_path, "lesion", fresh=fresh) as run:
-        assert run.store(fingerprint).get("0") is None
+        assert run.store(other).get("0") is not None
+        run.finish(options={})
     with Run(tmp_path, "lesion") as run:
+        assert run.store(other).get("0") is None
+        assert run.store(FINGERPRINT).get("0") is not None
+    with Run(tmp_path, "lesion", fresh=True) as run:
         assert run.store(FINGERPRINT).get("0") is None
 
 

@@ -190,3 +190,51 @@ def test_what_is_no_model_or_no_example_is_named(images: Tensor) -> None:
         unravel(torch.relu, images[:2])  # type: ignore[arg-type]
     with pytest.raises(UnravelError, match=r"holds 0 examples \(float32 \(0, 3, 16, 16\)\)"):
         unravel(cifar(8), images[:0])
+
+
+class Scalar(nn.Module):
+    def __init__(self, rows: bool) -> None:
+        super().__init__()
+        self.body, self.rows = cifar(8), rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.body(x)
+        return out[:, 0] if self.rows else out.sum()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_models_that_are_no_graph_or_have_no_rows(images: Tensor) -> None:
+    quantised = torch.ao.quantization.quantize_dynamic(cifar(8), {nn.Linear})
+    for model, message in (
+        (
+            quantised,
+            r"CifarResNet is quantised \(linear is a quantised Linear\), and packed weights",
+        ),
+        (torch.jit.trace(cifar(8), images), "is a TorchScript program, which cannot be captured"),
+        (Scalar(rows=True).eval(), r"has the shape \(N,\), one number for each example"),
+        (Scalar(rows=False).eval(), r"has the shape \(\), one number for the whole batch"),
+    ):
+        with pytest.raises(UnravelError, match=message):
+            unravel(model, images[:2])
+
+
+class Bypass(nn.Module):
+    """Two branches, the second of which reads the first: a lesion of the unit removes both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.third = nn.Linear(4, 4)
+
+    def forward(self, h: Tensor) -> Tensor:
+        read = torch.tanh(self.first(h))
+        h = h + read + torch.relu(self.second(read))
+        return h + torch.tanh(self.third(h))
+
+
+def test_a_unit_of_two_modules_is_called_after_both() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), Bypass(), nn.Linear(4, 3)).eval()
+    units = unravel(model, torch.randn(2, 4)).units
+    assert [unit.name for unit in units] == ["1.first+second", "1.third"]
