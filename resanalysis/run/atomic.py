@@ -71,6 +71,15 @@ def write_together(contents: Mapping[Path, bytes], *, every_process: bool = Fals
         raise
 
 
+def remove_left_over(path: Path) -> None:
+    """Remove what a killed process left of a write to this file.
+
+    Only for one who has locked it: another's write that goes on would be lost.
+    """
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     """The process's file mode mask; reading it means setting it."""
     mask = os.umask(0o077)

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from resanalysis.ranks import of_the_first, ranks
-from resanalysis.run.atomic import ResultsError, cannot_write, locked, write_together
+from resanalysis.run.atomic import (
+    ResultsError,
+    cannot_write,
+    locked,
+    remove_left_over,
+    write_together,
+)
 from resanalysis.run.cells import cell, plain
 from resanalysis.run.manifest import merge_manifest, read_manifest, versions
 from resanalysis.run.store import PartialStore
@@ -163,6 +169,8 @@ class Run:
         """
         if not ranks().first:
             return
+        for path in self._kept:
+            remove_left_over(path)
         write_together(self._kept)
         entry = {
             "command": self.command,

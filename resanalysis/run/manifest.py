@@ -12,7 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from resanalysis.run.atomic import ResultsError, locked, reason, write_atomically
+from resanalysis.run.atomic import (
+    ResultsError,
+    locked,
+    reason,
+    remove_left_over,
+    write_atomically,
+)
 from resanalysis.run.cells import plain
 
 PACKAGES = ("resanalysis", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib")
@@ -74,6 +80,7 @@ def merge_manifest(out: Path, command: str, entry: Mapping[str, Any]) -> None:
     """Put one command's entry into ``manifest.json``; the entries of other commands stay."""
     lock = locked(out, wait=True)
     try:
+        remove_left_over(out / "manifest.json")
         manifest = {**read_manifest(out), command: plain(entry)}
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(out / "manifest.json", text.encode())
