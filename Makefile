@@ -55,9 +55,10 @@ networks: venv
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# 1,000 damaged or hostile checkpoints and 500 data sets, each from its seed; counts at the end.
+# 1,000 damaged or hostile checkpoints and 500 data sets, each from its seed; 50 kills, full disks, odd models;
+# counts at the end.
 test-hostile: venv
-	RESANALYSIS_HOSTILE_CHECKPOINTS=1000 RESANALYSIS_HOSTILE_DATA=500 \
+	RESANALYSIS_HOSTILE_CHECKPOINTS=1000 RESANALYSIS_HOSTILE_DATA=500 RESANALYSIS_HOSTILE_KILLS=50 \
 	  $(BIN)/python -m pytest tests/hostile -s
 
 # Every dependency at the lower bound that pyproject.toml declares, and at the newest that the registry has;

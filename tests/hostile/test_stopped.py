@@ -153,7 +153,9 @@ def test_killed_runs_go_on_and_end_as_if_they_had_not_been(
         out = tmp_path / str(number)
         shutil.copytree(whole[1], out)
         if number % 3 < 2:
-            at = 1 + (number * 7 + 2) % counted.count  # every write comes by, as 7 divides no count of ours
+            at = (
+                1 + (number * 7 + 2) % counted.count
+            )  # every write comes by, as 7 divides no count of ours
             assert killed_by_itself(subject, out, at)
             counts["killed at a write"] += 1
         else:
@@ -183,7 +185,7 @@ def test_a_disk_that_is_full_at_any_write(
         out = tmp_path / str(at)
         shutil.copytree(whole[1], out)
         with monkeypatch.context() as patch:
-            Writes(at, full).install(lambda name, function: patch.setattr(os, name, function))  # noqa: B023
+            Writes(at, full).install(lambda name, function: patch.setattr(os, name, function))
             with pytest.raises(ResultsError, match="no space left on device; free some space"):
                 lesion(subject, out)
         refused += 1
@@ -226,7 +228,9 @@ def test_two_that_write_to_one_folder(
 
     child = forked(first)
     os.read(ready[0], 1)
-    with pytest.raises(ResultsError, match="another run of lesion is writing to .* wait for it, or"):
+    with pytest.raises(
+        ResultsError, match=r"another run of lesion is writing to .* wait for it, or"
+    ):
         lesion(subject, tmp_path, seed=1)
     os.write(go[1], b"1")
     with Run(tmp_path, "scaling") as run:  # another command's results may lie beside
