@@ -99,4 +99,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on a GPU or on the CPU, for which torch has no type of its own."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text_of(error)
+    words = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(word in text_of(error) for word in words)

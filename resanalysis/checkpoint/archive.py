@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from resanalysis.checkpoint.archive_graph import UnsafeError, vetted_graph
-from resanalysis.checkpoint.errors import CheckpointError, first_line, out_of_memory
+from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.reading import too_large
 from resanalysis.checkpoint.records import check_archive, check_sizes
-from resanalysis.errors import ResanalysisError, shown
+from resanalysis.errors import ResanalysisError, out_of_memory, shown
 
 _GRAPH = "models/model.json"
 _CONFIGS = (

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
-
 from resanalysis.errors import ResanalysisError, shown
 
 
@@ -29,12 +27,3 @@ def first_line(error: BaseException, most: int = 160) -> str:
     )  # torch's C++ lines
     lines = text.splitlines()
     return lines[0][:most] if lines else type(error).__name__
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch's says so in its text alone on the CPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and bool(
-        re.search(r"DefaultCPUAllocator|can't allocate memory|not enough memory", str(error))
-    )

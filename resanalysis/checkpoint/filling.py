@@ -12,10 +12,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from resanalysis.checkpoint.errors import CheckpointError, first_line, out_of_memory
+from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.reading import too_large
 from resanalysis.checkpoint.remap import in_order, tell_of_order
-from resanalysis.errors import quoted, shown
+from resanalysis.errors import out_of_memory, quoted, shown
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.names import architecture_named
 from resanalysis.models.recognise import recognised

@@ -9,11 +9,11 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 
-from resanalysis.checkpoint.errors import first_line, out_of_memory
+from resanalysis.checkpoint.errors import first_line
 from resanalysis.checkpoint.info import ModelInfo
 from resanalysis.checkpoint.user_function import source_file
 from resanalysis.datasets.errors import DataError
-from resanalysis.errors import raised
+from resanalysis.errors import out_of_memory, raised
 from resanalysis.network import Inputs
 
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from resanalysis.checkpoint.errors import CheckpointError, first_line, out_of_memory
+from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo, Preprocessing
 from resanalysis.checkpoint.user_function import source_file, source_sha256, user_function
-from resanalysis.errors import ResanalysisError, raised
+from resanalysis.errors import ResanalysisError, out_of_memory, raised
 from resanalysis.models.architecture import Architecture
 
 

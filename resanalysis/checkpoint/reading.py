@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from resanalysis.checkpoint.errors import CheckpointError, first_line, out_of_memory
+from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.records import check_records
+from resanalysis.errors import out_of_memory
 
 _SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 

@@ -11,7 +11,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
 
-from resanalysis.errors import ResanalysisError, raised, shown
+from resanalysis.errors import ResanalysisError, out_of_memory, raised, shown
 
 Metric = Callable[[Any, Tensor | None, Any], Tensor]
 """A user's own score: of a model's output, the labels, and the intact model's output, (N,) numbers."""
@@ -38,9 +38,9 @@ def measured_by(
     name = f"the metric {metric_name(metric)}"
     try:
         answer: Any = metric(copied(output), copied(labels), copied(intact))
-    except (MemoryError, torch.OutOfMemoryError, ResanalysisError):
-        raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ResanalysisError) or out_of_memory(error):
+            raise
         file = getattr(inspect.getmodule(metric), "__file__", None)
         raise ResanalysisError(f"{name} raised {raised(error, file)}") from error
     wanted = f"for {examples} examples; it must return one number for each"
