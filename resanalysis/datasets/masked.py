@@ -67,4 +67,4 @@ def hidden(
         read[row, chosen] = np.where(
             how < 0.8, vocabulary.mask, np.where(how < 0.9, other, tokens[row, chosen])
         )
-    return read, targets, ordinary.any(axis=1)
+    return read, targets, np.asarray(ordinary.any(axis=1))
