@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +17,12 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
+
+# Older ones have no reader for it, and the command says so (docs/models.md).
+reads_archives = pytest.mark.skipif(
+    find_spec("torch.export.pt2_archive") is None,
+    reason="archives are read with torch 2.9 or later",
+)
 
 
 def settle(model: nn.Module, seed: int = 0) -> nn.Module:

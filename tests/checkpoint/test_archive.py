@@ -24,7 +24,9 @@ from torch.export import Dim
 from resanalysis.checkpoint import CheckpointError, load
 from resanalysis.checkpoint.archive import rewritten
 from resanalysis.checkpoint.archive_graph import UnsafeError, vetted_graph
-from tests.conftest import cifar
+from tests.conftest import cifar, reads_archives
+
+pytestmark = reads_archives
 
 GRAPH = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"

@@ -32,7 +32,7 @@ from resanalysis.models.names import architecture_named
 from resanalysis.models.recognise import recognised
 from resanalysis.run.reading import Reading
 from resanalysis.run.subject import load_subject
-from tests.conftest import cifar
+from tests.conftest import cifar, reads_archives
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -103,6 +103,7 @@ def test_safetensors(tmp_path: Path) -> None:
         load(tmp_path / "bad.safetensors")
 
 
+@reads_archives
 def test_exported_program(tmp_path: Path) -> None:
     model, x = cifar(8), torch.randn(2, 3, 16, 16)
     torch.export.save(torch.export.export(model, (x,)), tmp_path / "m.pt2")
@@ -406,9 +407,9 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             read(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
 def test_torchscript_is_a_program(tmp_path: Path) -> None:
-    with pytest.warns(FutureWarning, match="is deprecated"):
-        torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "m.pt"))
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "m.pt"))
     with pytest.raises(
         CheckpointError, match=r"m.pt is a TorchScript archive.*nothing of it was run"
     ):
@@ -512,6 +513,7 @@ def test_data_that_does_not_fit_is_named_before_anything_is_unraveled(tmp_path: 
         load_subject("bundled:resnet56-fashion-mnist", None, Reading(input_shape=(2, 28, 28)))
 
 
+@reads_archives
 def test_an_archive_of_one_batch_size(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(cifar(8), (torch.randn(1, 3, 8, 8),)), tmp_path / "m.pt2")
     loaded = load(tmp_path / "m.pt2")

@@ -21,7 +21,11 @@ from tests.conftest import Batches, cifar, settle
 
 
 def flags() -> tuple[object, object]:
-    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    """Of products and convolutions, ``tf32`` or not; torch before 2.9 has other names for them."""
+    if hasattr(torch.backends.cudnn, "conv"):
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    return tuple("tf32" if one else "ieee" for one in allowed)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("arithmetic", get_args(Arithmetic))

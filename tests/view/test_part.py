@@ -245,7 +245,9 @@ def test_outputs_without_logits_need_a_metric(images: Tensor) -> None:
         assert row["metric_delta"] == pytest.approx((expected - intact).mean(), rel=1e-3, abs=1e-4)
     assert frame["error"].isna().all()
     assert frame.attrs["metric"] == "boxes_score"
-    with pytest.raises(ValueError, match=r"the metric returned shape \(\) for 11 examples"):
+    with pytest.raises(
+        ValueError, match=r"the metric <lambda> returned shape \(\) for 11 examples"
+    ):
         ra.lesion(network, data, metric=lambda o, y, i: torch.tensor(0.0), batch_size=11)  # type: ignore[arg-type]
 
 
@@ -334,7 +336,7 @@ def test_the_command_line_runs_the_whole_model(
         (["--submodule", "net", "--metric", "nothing"], "write package.module:function"),
         (
             ["--submodule", "net", "--metric", "mine_host:broken"],
-            "the metric returned shape (12, 10)",
+            "the metric broken returned shape (12, 10)",
         ),
     ):
         result = CliRunner().invoke(app, [*words, *extra])
