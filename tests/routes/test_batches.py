@@ -26,6 +26,7 @@ from resanalysis.routes.batches import (
     stream_bytes,
 )
 from tests import conftest
+from tests.routes.test_arithmetic import flags
 
 CPU = torch.device("cpu")
 
@@ -184,7 +185,7 @@ def test_flags_of_the_arithmetic_are_set_while_it_runs() -> None:
     seen: list[object] = []
 
     def look(batch: Batch) -> Block:
-        seen.append(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
+        seen.append(flags()[1])
         return {}
 
     for arithmetic in ("float32", "tf32"):
