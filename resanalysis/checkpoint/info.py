@@ -7,16 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resanalysis.datasets.pixels import Pixels
 from resanalysis.models.architecture import Architecture
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are normalised: ``(x / 255 − mean) / std`` per channel; input size (C, H, W)."""
+    """How images are normalised: ``(x / 255 − mean) / std`` per channel; input size (C, H, W).
+
+    ``pixels`` says how image files are resized and cropped, where that is known.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     input_size: tuple[int, ...] | None = None
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True)

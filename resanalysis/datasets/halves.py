@@ -23,5 +23,6 @@ def two_parts(data: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset]:
         indices=data.indices[other],
         labels=None if data.labels is None else data.labels[other],
         mask=None if data.mask is None else data.mask[other],
+        accepted=None if data.accepted is None else data.accepted[other],
         subset=f"the {int(other.sum())} that are not in a {chosen.subset}",
     )

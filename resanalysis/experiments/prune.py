@@ -26,6 +26,7 @@ from resanalysis.experiments.prune_order import (
 )
 from resanalysis.experiments.prune_row import COLUMNS, Measured, row_of
 from resanalysis.experiments.stream import stream
+from resanalysis.measures.chance import chance_error
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
@@ -166,9 +167,8 @@ def prune(
 
 def _chance(data: Dataset) -> float | None:
     """Share of the most common class: what the best answer has right that looks at no example."""
-    if data.labels is None or np.ndim(data.labels) != 1:
-        return None
-    return float(np.unique(data.labels, return_counts=True)[1].max() / len(data))
+    error = chance_error(data)
+    return None if np.isnan(error) else 1 - error
 
 
 def _parts_run(network: ResidualNetwork) -> list[str]:

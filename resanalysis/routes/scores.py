@@ -60,7 +60,8 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
         t + 1; its scores are means over positions. Or (N, classes, H, W) of a segmentation; means
         over pixels.
     labels : (N,), or (N, T) token ids with −100 where nothing is to be predicted, or (N, H, W) classes,
-        where a number that is no class is left out; ``None`` leaves error and loss undefined (NaN).
+        where a number that is no class is left out; ``None`` leaves error and loss undefined (NaN). Or
+        booleans (N, classes), where several classes are right: the loss is −log of their probability together.
     intact : the intact network's logits; a ``Reference`` where many outputs are compared with them.
 
     Returns
@@ -75,7 +76,12 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
     """
     reference = intact if isinstance(intact, Reference) else Reference.of(intact)
     values = by_position(logits)
-    targets, kept = aligned_targets(logits, labels)
+    accepted = labels if labels is not None and labels.dtype is torch.bool else None
+    targets, kept = aligned_targets(logits, labels if accepted is None else None)
+    if accepted is not None and accepted.shape != logits.shape:
+        raise ResanalysisError(
+            f"the labels are of {accepted.shape[1]} classes, and the model's output is {tuple(logits.shape)}"
+        )
     rows = torch.full((len(NAMES), *values.shape[:2]), torch.nan, device=values.device)
     # Piece by piece, since the logits of a language model are many times larger than its streams.
     for some in _pieces(values):
@@ -86,6 +92,10 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
             at = targets[some].clamp_min(0)
             rows[0][some] = ((predicted != at) | ~finite).float()
             rows[1][some] = normaliser - own.gather(-1, at[..., None])[..., 0]
+        if accepted is not None:
+            right = accepted[some[0], None]
+            rows[0][some] = (~right.gather(-1, predicted[..., None])[..., 0] | ~finite).float()
+            rows[1][some] = normaliser - own.masked_fill(~right, -torch.inf).logsumexp(-1)
         rows[2][some] = ((predicted == reference.predicted[some]) & finite).float()
         probability = (theirs - reference.normaliser[some][..., None]).exp_()
         divergence = theirs.sub(own).mul_(probability).sum(-1)
@@ -197,6 +207,11 @@ def aligned_targets(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | Non
     every = torch.ones(positions, dtype=torch.bool, device=logits.device)
     if labels is None:
         return None, every
+    if labels.dtype is torch.bool:
+        raise ResanalysisError(
+            "some examples have several right classes, and this is of the one right class; leave --labels out, "
+            "or give it a file with one class an image"
+        )
     fitting = logits[:, 0].shape if logits.ndim == 4 else logits.shape[:-1]
     if labels.shape != fitting:
         raise ResanalysisError(

@@ -116,6 +116,8 @@ class Analysis:
             named = {"model": subject.model, "data": subject.source, "device": subject.device}
             if subject.data_from is not None:
                 facts["data_from"] = subject.data_from
+            if subject.data is not None and subject.data.pixels is not None:
+                facts["pixels"] = subject.data.pixels.facts()
             of_subject = {
                 "model_sha256": subject.model_sha256,
                 "data_sha256": subject.data_sha256,
