@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
 }
 # A measure of one experiment that another is made of.
 PAIRS = {
+    "experiment": {"per_image"},
     "prune": {"prune_order", "prune_row", "stream", "stream_images"},
     "stream": {"stream_images"},
     "stream_page": {"lesion", "stream", "stream_damage", "stream_images", "stream_spans"},

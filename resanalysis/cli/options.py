@@ -72,6 +72,15 @@ Metric = Annotated[
 ]
 
 
+PerImage = Annotated[
+    bool,
+    typer.Option(
+        "--per-image",
+        help="Also NAME_images.csv, a row per route and example: label, prediction, loss, KL, entropy.",
+    ),
+]
+
+
 def numbers(text: str | None) -> str | None:
     """Check a list of numbers such as ``0.49,0.48,0.45`` as it is parsed; ``floats`` reads it."""
     try:

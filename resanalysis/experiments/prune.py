@@ -30,6 +30,7 @@ from resanalysis.measures.chance import chance_error
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
+from resanalysis.routes.answers import Answers
 from resanalysis.routes.batches import Batches, BlockStore, chosen_batch_size
 from resanalysis.routes.evaluator import evaluate
 from resanalysis.routes.forward_only import forward_only
@@ -57,6 +58,7 @@ def prune(
     seed: int = 0,
     store: BlockStore | None = None,
     show_progress: bool = False,
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """Delete units one after the other, in several orders, and measure the network after each.
 
@@ -79,6 +81,7 @@ def prune(
     calibration : share of the examples that the orders are found on.
     timing : seconds to measure speed-ups for, about; 0 leaves them out.
     batch_size, device, store, show_progress : how it runs; they change no number but the speed-ups.
+    answers : as in ``lesion``, of the examples that the numbers are from.
 
     Returns
     -------
@@ -126,6 +129,7 @@ def prune(
         store=prefixed(store, "measured"),
         show_progress=show_progress,
         description="prune",
+        answers=answers,
     )
     place = {gone: row for row, gone in enumerate(removals, start=1)}
     costs = unit_costs(network, Batches.of(network, rest).batch(0, min(2, len(rest))).inputs)
@@ -138,6 +142,10 @@ def prune(
             name = network.units[gone[-1]].name
             rows.append(row | {"order": order.name, "draw": order.draw, "name": name})
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    if answers is not None:
+        frame["route"] = [
+            place.get(frozenset(int(unit) for unit in units.split()), 0) for units in frame["units"]
+        ]
     timed = _timed(network, rest, found, steps, timing, batch_size, device)
     if timed is not None:
         removed, _, moved, inputs = timed

@@ -13,6 +13,8 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.view.outputs import logits_of
 
 NAMES = ("error", "loss", "agreement", "kl")
+ANSWERS = ("prediction", "entropy")
+"""What is kept beside them where every answer is: see ``Answers``."""
 
 Metric = Callable[[Any, Tensor | None, Any], Tensor]
 """A user's own score: of a model's output, the labels, and the intact model's output, (N,) numbers."""
@@ -113,6 +115,7 @@ class Scorer:
     intact : its logits, if there are any in it.
     labels, metric : ``None`` where there are none.
     examples : in the batch.
+    answers : whether each output's prediction and entropy are kept too.
     """
 
     output: Any
@@ -120,17 +123,24 @@ class Scorer:
     labels: Tensor | None
     metric: Metric | None
     examples: int
+    answers: bool = False
 
     @staticmethod
-    def of(output: Any, labels: Tensor | None, metric: Metric | None, examples: int) -> Scorer:
+    def of(
+        output: Any,
+        labels: Tensor | None,
+        metric: Metric | None,
+        examples: int,
+        answers: bool = False,
+    ) -> Scorer:
         logits = logits_of(output)
         intact = None if logits is None else Reference.of(logits)
-        return Scorer(output, intact, labels, metric, examples)
+        return Scorer(output, intact, labels, metric, examples, answers)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the rows."""
-        return NAMES if self.metric is None else (*NAMES, "metric")
+        return names_of(self.metric, self.answers)
 
     def rows(self, output: Any) -> Tensor:
         """The scores (names, examples) of one output, on the CPU."""
@@ -144,6 +154,11 @@ class Scorer:
             rows = torch.full((len(NAMES), self.examples), torch.nan)
         else:
             rows = scores(logits, self.labels, self.intact).cpu()
+        if self.answers:
+            answered = torch.full((len(ANSWERS), self.examples), torch.nan)
+            if logits is not None:
+                answered = answers_in(logits, self.labels).cpu()
+            rows = torch.cat([rows, answered])
         if self.metric is None:
             return rows
         own = torch.as_tensor(self.metric(output, self.labels, self.output))
@@ -153,6 +168,30 @@ class Scorer:
                 "return one number for each"
             )
         return torch.cat([rows, own.detach().float().cpu()[None]])
+
+
+def names_of(metric: Metric | None, answers: bool) -> tuple[str, ...]:
+    """Of the rows of a ``Scorer``."""
+    return (*NAMES, *(ANSWERS if answers else ()), *(() if metric is None else ("metric",)))
+
+
+def answers_in(logits: Tensor, labels: Tensor | None) -> Tensor:
+    """Prediction and entropy (nats) of each example, as rows (2, N) in that order.
+
+    Of a language model or a segmentation the entropy is the mean over the positions that ``labels`` leave, and
+    there is no one prediction (NaN). An output that is not finite predicts −1, and its entropy is NaN.
+    """
+    several = labels is not None and labels.dtype is torch.bool
+    kept = aligned_targets(logits, None if several else labels)[1]
+    values = by_position(logits)
+    rows = torch.full((len(ANSWERS), *values.shape[:2]), torch.nan, device=values.device)
+    for some in _pieces(values):
+        own = values[some].float()
+        rows[0][some] = torch.where(own.sum(-1).isfinite(), own.argmax(-1), -1).float()
+        rows[1][some] = torch.special.entr(own.softmax(-1)).sum(-1)
+    if values.shape[1] > 1:
+        rows[0] = torch.nan
+    return torch.stack([_mean(row, kept) for row in rows])
 
 
 def described(output: Any) -> str:

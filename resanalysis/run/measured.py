@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resanalysis.experiments import Experiment
@@ -160,5 +161,9 @@ def measured(
     tables = experiment.measure(analysis.subject, **options)
     done = time.perf_counter()
     drawn = (figures or as_drawn)(experiment.stem, partial(experiment.draw, tables))
+    for stem in experiment.drawn_beside:
+        if stem in tables:
+            draw = getattr(import_module(f"resanalysis.figures.{stem}"), stem)
+            drawn |= as_drawn(stem, partial(draw, tables[stem]))
     analysis.record(tables, drawn, done)
     return tables
