@@ -31,7 +31,8 @@ ROOMS: dict[str, set[str]] = {
     "experiments": GROUND
     | {"provenance", "routes", "path_gradients", "measures", "datasets", "figures", "view"},
     "run": GROUND
-    | {"checkpoint", "datasets", "models", "training", "figures", "view", "routes", "experiments"},
+    | {"checkpoint", "datasets", "models", "training", "figures", "view", "routes", "measures"}
+    | {"experiments"},
     "cli": GROUND | {"checkpoint", "routes", "training", "figures", "experiments", "run"},
     "__main__": {"cli"},
     "__init__": {"experiments"},

@@ -25,6 +25,27 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What was measured of a model when it was written.
+
+    Attributes
+    ----------
+    error, n : of the intact model, on so many examples.
+    of : what they are of.
+    classes : of data with another number of classes it says nothing; ``None`` where any will do.
+    """
+
+    error: float
+    n: int
+    of: str
+    classes: int | None = None
+
+    def is_of(self, classes: tuple[str, ...] | None) -> bool:
+        """Whether data with these classes is of its task."""
+        return self.classes is None or (classes is not None and len(classes) == self.classes)
+
+
+@dataclass(frozen=True)
 class DataRecord:
     """The data a model was tested on, as its checkpoint records it.
 
@@ -63,7 +84,8 @@ class ModelInfo:
     """What is known of a loaded model; ``load`` leaves it on the model as ``.resanalysis``.
 
     ``built`` is the architecture that makes the model without its weights, where it has a name;
-    ``tested`` and ``sample`` are what its checkpoint records of test data and carries of it.
+    ``tested`` and ``sample`` are what its checkpoint records of test data and carries of it, ``recorded`` the
+    error that it had.
 
     Of a language model: the folder of its ``tokenizer``, the longest sequence it takes (``positions``) and
     the number of token ids it knows (``vocabulary``).
@@ -80,3 +102,4 @@ class ModelInfo:
     built: Architecture | None = None
     tested: DataRecord | None = None
     sample: Sample | None = None
+    recorded: Recorded | None = None

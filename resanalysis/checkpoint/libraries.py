@@ -14,7 +14,12 @@ from torch import nn
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo
-from resanalysis.checkpoint.presets import of_hugging_face, of_timm, of_torchvision
+from resanalysis.checkpoint.presets import (
+    of_hugging_face,
+    of_timm,
+    of_torchvision,
+    recorded_of,
+)
 from resanalysis.checkpoint.user_function import source_sha256, user_function
 from resanalysis.errors import ResanalysisError
 from resanalysis.models.architecture import Architecture
@@ -54,6 +59,7 @@ def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
         of_torchvision(name),
         sha256=state_sha256(model),
         built=Architecture(f"torchvision:{name}"),
+        recorded=recorded_of(name) if trained else None,
     )
 
 

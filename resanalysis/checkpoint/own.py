@@ -15,7 +15,7 @@ from resanalysis.checkpoint.errors import CheckpointError, damaged
 from resanalysis.checkpoint.filling import filled, named
 from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.state import check_plain
-from resanalysis.checkpoint.tested import record_of, sample_in, tested_in
+from resanalysis.checkpoint.tested import record_of, recorded_in, sample_in, tested_in
 from resanalysis.datasets.pixels import INTERPOLATIONS, Pixels
 from resanalysis.errors import quoted, shown
 from resanalysis.models.architecture import Architecture
@@ -106,6 +106,7 @@ def load_own(
             f"{path} records that it is {architecture}, and --arch says {arch}; leave --arch out"
         )
     model = filled(architecture, state, path, named=True)
+    tested = tested_in(path, content.get("test_data"))
     return model, ModelInfo(
         path.stem,
         str(architecture),
@@ -113,8 +114,9 @@ def load_own(
         _classes(path, content.get("classes")),
         digest,
         built=architecture,
-        tested=tested_in(path, content.get("test_data")),
+        tested=tested,
         sample=sample_in(path, content.get("sample")),
+        recorded=recorded_in(path, content, tested),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from resanalysis.checkpoint.errors import first_line
-from resanalysis.checkpoint.info import Preprocessing
+from resanalysis.checkpoint.info import Preprocessing, Recorded
 from resanalysis.datasets.normalisation import NORMALISATIONS
 from resanalysis.datasets.pixels import INTERPOLATIONS, Pixels, shaped
 from resanalysis.errors import printable
@@ -35,6 +35,17 @@ def of_torchvision(name: str) -> Preprocessing:
         (size, size), resize, preset.interpolation.value, said_by=f"torchvision's {best}"
     )
     return Preprocessing(tuple(preset.mean), tuple(preset.std), (3, size, size), pixels)
+
+
+def recorded_of(name: str) -> Recorded | None:
+    """The error of a model's usual weights on ImageNet's validation images, as torchvision reports it."""
+    import torchvision
+
+    weights: Any = torchvision.models.get_model_weights(name)
+    right = (weights.DEFAULT.meta.get("_metrics") or {}).get("ImageNet-1K", {}).get("acc@1")
+    if right is None:
+        return None
+    return Recorded(1 - right / 100, 50_000, "ImageNet's validation images", classes=1000)
 
 
 def of_timm(model: Any) -> Preprocessing:

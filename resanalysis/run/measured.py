@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
+from warnings import warn
 
+from resanalysis.errors import printable
 from resanalysis.experiments import Experiment
+from resanalysis.run.cautions import cautions
 from resanalysis.run.folder import Run
 from resanalysis.run.manifest import versions
 from resanalysis.run.store import PartialStore
@@ -126,6 +129,11 @@ class Analysis:
                 "view": subject.view(),
             }
         main = next(iter(tables.values()))
+        notes = [] if subject is None else cautions(subject, main)
+        for note in notes:
+            warn(printable(note), stacklevel=2)
+        if notes:
+            facts["notes"] = notes
         self.run.finish(
             options={**named, **self.options},
             seed=self.seed,
@@ -164,6 +172,6 @@ def measured(
     for stem in experiment.drawn_beside:
         if stem in tables:
             draw = getattr(import_module(f"resanalysis.figures.{stem}"), stem)
-            drawn |= as_drawn(stem, partial(draw, tables[stem]))
+            drawn |= (figures or as_drawn)(stem, partial(draw, tables[stem]))
     analysis.record(tables, drawn, done)
     return tables
