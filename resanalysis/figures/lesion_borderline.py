@@ -16,6 +16,7 @@ from resanalysis.figures.style import (
     RC,
     TALLEST,
     blank,
+    check_width,
     narrow,
     new_figure,
     one_axes,
@@ -26,6 +27,7 @@ from resanalysis.figures.words import Headlines
 
 # Pictures beside each other in a column, and in half of one.
 ACROSS, ACROSS_NARROW = 8, 4
+_LONGEST = 11
 
 
 @mpl.rc_context(RC)
@@ -41,7 +43,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.bar(counts.index, counts, width=0.8, color="0.35")
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.7)
-    ax.set_xlabel(f"Units (of {frame['of'].iloc[0]}) whose deletion changes the answer")
+    ax.set_xlabel(f"Units (of {frame['of'].iloc[0]}) whose deletion\nchanges the answer")
     ax.set_ylabel("Examples")
     whole_numbers(ax.xaxis)
     return ax
@@ -56,18 +58,21 @@ def draw_picture(frame: pd.DataFrame, ax: Axes, place: int) -> Axes:
     ax.set_xticks([])
     ax.set_yticks([])
     row: Any = frame.iloc[place]
-    words = [f"{row['flips']} of {row['of']}", _name(frame, row["prediction"])]
-    if "label" in row and row["label"] != row["prediction"]:
-        words[1] = f"{_name(frame, row['label'])}\n→ {words[1]}"
+    words = [f"{row['flips']} of {row['of']}"]
+    wrong = "label" in row and row["label"] != row["prediction"]
+    words.append(_name(frame, row["label" if wrong else "prediction"], _LONGEST))
+    if wrong:
+        words.append(f"→ {_name(frame, row['prediction'], _LONGEST - 2)}")
     ax.set_title(
         "\n".join(words), fontsize=5.5, pad=2, linespacing=1.05, verticalalignment="bottom"
     )
     return ax
 
 
-def _name(frame: pd.DataFrame, label: Any) -> str:
+def _name(frame: pd.DataFrame, label: Any, most: int) -> str:
     names = frame.attrs.get("classes")
-    return str(label) if names is None else str(names[int(label)])[:13]
+    name = str(label) if names is None else str(names[int(label)])
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 @mpl.rc_context(RC)
@@ -80,6 +85,7 @@ def lesion_borderline(
     ------
     ResanalysisError : for a panel other than a.
     """
+    check_width(width)
     only(panel, [draw], "lesion_borderline")
     pictures = [
         place for place in range(len(frame.attrs.get("pictures", []))) if frame["flips"].iloc[place]

@@ -12,8 +12,10 @@ from resanalysis.figures.heat_map import heat_map
 from resanalysis.figures.style import FULL, RC, narrow, new_figure, panelled
 from resanalysis.figures.words import Headlines
 
-# More rows than these cannot be told apart in a column's height; names fit beside fewer.
-MOST_CLASSES, MOST_NAMED = 50, 25
+# More rows than these have no room for their names on a page.
+MOST_CLASSES = 50
+# Of more rows the map is high, and its scale stands beside it.
+_FEW = 25
 LEVEL = 0.05
 
 
@@ -30,7 +32,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     shown = _worst(frame)
     points = shown.assign(delta=100 * shown["delta"])
     table = points.pivot(index="class", columns="unit", values="delta")
-    heat_map(table, ax, label="change of the class's error (points)", above=True)
+    few = len(table) <= _FEW
+    heat_map(table, ax, label="change of the class's error (points)", above=few)
     found = shown.loc[shown["p_fdr"] < LEVEL]
     row = {label: place for place, label in enumerate(table.index)}
     column = {unit: place for place, unit in enumerate(table.columns)}
@@ -40,10 +43,9 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         [row[label] + 0.5 for label in found["class"]],
         s=2.5, linewidth=0, color=np.where(dark, "white", "0.15"),
     )  # fmt: skip
-    if len(table) <= MOST_NAMED:
-        names = shown.drop_duplicates("class").set_index("class")["class_name"]
-        words = [str(names[label])[:18] for label in table.index]
-        ax.set_yticks(np.arange(len(table)) + 0.5, words, fontsize=6)
+    names = shown.drop_duplicates("class").set_index("class")["class_name"]
+    words = [str(names[label])[:18] for label in table.index]
+    ax.set_yticks(np.arange(len(table)) + 0.5, words, fontsize=6 if few else 5)
     everything = frame["class"].nunique()
     ax.set_ylabel("Class" if len(table) == everything else f"Class ({len(table)} of {everything})")
     ax.set_xlabel("Unit deleted")
