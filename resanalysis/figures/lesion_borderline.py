@@ -111,8 +111,8 @@ TITLE = "Examples that most deletions flip"
 HOW_TO_READ = (
     "Above, how many examples have their answer changed by how many units, each deleted alone. Below, the "
     "examples with the most: how many units, the class, and behind an arrow the intact network's answer where "
-    "it is another. Such examples lie near a boundary (Jastrzębski et al. 2018); the counts have no interval, "
-    "as they are of these examples."
+    "it is another. Such examples lie near a boundary (Jastrzębski et al. 2018). Conclude from a few with many "
+    "units that damage gathers on them. The counts have no interval, as they are of these examples."
 )
 
 

@@ -70,7 +70,8 @@ TITLE = "Each unit deleted alone, by class"
 HOW_TO_READ = (
     "What deleting one unit's branch adds to the error on each class, in points. A dot: the change is found "
     "after correction for the number of cells (exact McNemar tests, false discovery rate 5 %). Cells without a "
-    "dot may be chance: a class has few examples."
+    "dot may be chance: a class has few examples. Conclude from rows of one colour that units serve all "
+    "classes alike."
 )
 
 
