@@ -16,7 +16,7 @@ from resanalysis.checkpoint.filling import filled, named
 from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.state import check_plain
 from resanalysis.checkpoint.tested import record_of, recorded_in, sample_in, tested_in
-from resanalysis.datasets.pixels import INTERPOLATIONS, Pixels
+from resanalysis.datasets.pixels import INTERPOLATIONS, MOST_PIXELS, Pixels
 from resanalysis.errors import quoted, shown
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
@@ -211,6 +211,8 @@ def _pixels(path: Path, record: Any) -> Pixels | None:
     wanted = _sides(path, {"resize": resize}, "resize", "pixels.")
     if len(size) != 2 or len(wanted) > 2:
         raise damaged(path, "preprocessing.pixels.image_size", "a height and a width", size)
+    if max(*size, *wanted) > MOST_PIXELS:
+        raise damaged(path, "preprocessing.pixels", f"sides of {MOST_PIXELS} or less", wanted)
     return Pixels(
         (size[0], size[1]),
         wanted[0] if len(wanted) == 1 else (wanted[0], wanted[1]),

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from resanalysis.checkpoint.errors import first_line
+from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.info import Preprocessing, Recorded
 from resanalysis.datasets.normalisation import NORMALISATIONS
-from resanalysis.datasets.pixels import INTERPOLATIONS, Pixels, shaped
+from resanalysis.datasets.pixels import INTERPOLATIONS, MOST_PIXELS, Pixels, shaped
 from resanalysis.errors import printable
 
 IMAGENET = Preprocessing(*NORMALISATIONS["imagenet"])
@@ -111,20 +111,28 @@ def _of_processor(processor: Any) -> Preprocessing | None:
 
 
 def _pixels_of_processor(processor: Any) -> Pixels | None:
-    size, crop = _sides(processor.size), _sides(getattr(processor, "crop_size", None))
-    short: int | None = getattr(processor.size, "shortest_edge", None)
-    share: float | None = getattr(processor, "crop_pct", None)
-    resize: int | tuple[int, int] | None = short or size
-    if share and short:  # of ConvNeXt and ResNet: from 384 on the whole image, else a share of it
-        crop = (short, short)
-        resize = crop if short >= 384 else int(short / share)
-    elif not getattr(processor, "do_center_crop", False):
-        crop = size
+    resize, crop = _resized_and_cropped(processor)
     if not processor.do_resize or resize is None or crop is None:
         return None
+    largest = max(*crop, *(resize if isinstance(resize, tuple) else (resize,)))
+    if largest > MOST_PIXELS:
+        raise CheckpointError(f"images with sides of {largest} are too large to be meant")
     how = _PILLOW[int(processor.resample)]
     tensor = "Pil" not in type(processor).__name__
     return Pixels(crop, resize, how, tensor, said_by=f"transformers' {type(processor).__name__}")
+
+
+def _resized_and_cropped(
+    processor: Any,
+) -> tuple[int | tuple[int, int] | None, tuple[int, int] | None]:
+    size, crop = _sides(processor.size), _sides(getattr(processor, "crop_size", None))
+    short: int | None = getattr(processor.size, "shortest_edge", None)
+    share: float | None = getattr(processor, "crop_pct", None)
+    if share and short:  # of ConvNeXt and ResNet: from 384 on the whole image, else a share of it
+        whole = (short, short)
+        return (whole if short >= 384 else int(short / share)), whole
+    cropped = getattr(processor, "do_center_crop", False)
+    return short or size, crop if cropped else size
 
 
 def _sides(size: Any) -> tuple[int, int] | None:

@@ -103,19 +103,26 @@ def recorded_in(
     CheckpointError : naming the first value that is no error or no number of examples.
     """
     of = "its test data" if tested is None else tested.source
-    packed, measured, history = (content.get(key) for key in ("packed", "measured", "history"))
-    if isinstance(packed, Mapping) and packed.get("score"):
+    packed, measured = _within(content, "packed"), _within(content, "measured")
+    if packed.get("score"):
         score = packed["score"]
         if not isinstance(score, Mapping):
             raise damaged(path, "packed.score", "an error and its n", score)
         return _recorded(path, "packed.score", score.get("error"), score.get("n"), of)
-    if isinstance(measured, Mapping) and "test_error" in measured:
+    if "test_error" in measured:
         of = shown(str(measured.get("data", of)))
         return _recorded(path, "measured", measured["test_error"], measured.get("n"), of)
-    last = history[-1] if isinstance(history, list | tuple) and history else None
-    if isinstance(last, Mapping) and "test_error" in last and tested is not None and tested.n:
+    history = content.get("history")
+    last = _within(dict(enumerate(history[-1:])), 0) if isinstance(history, list | tuple) else {}
+    if "test_error" in last and tested is not None and tested.n:
         return _recorded(path, "history", last["test_error"], tested.n, of)
     return None
+
+
+def _within(content: Mapping[Any, Any], key: Any) -> Mapping[Any, Any]:
+    """What is under a key; empty where that is no mapping, as in files of others."""
+    found = content.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _recorded(path: Path, field: str, error: Any, n: Any, of: str) -> Recorded:

@@ -121,24 +121,27 @@ def _class(value: Any) -> int:
 
 def _of_lines(name: str, lines: Sequence[str]) -> LabelFile:
     rows = [re.split(r"[,\s]+", line) for line in lines]
-    if rows and rows[0][0] == "ImageId":  # Kaggle's LOC_val_solution.csv
+    if rows and rows[0][0] == "ImageId":  # the heading of Kaggle's LOC_val_solution.csv
         rows = rows[1:]
-    if all(len(row) >= 2 and _SYNSET.fullmatch(row[1]) for row in rows):
-        numbers = _imagenet().folders
-        unknown = next((row[1] for row in rows if row[1] not in numbers), None)
-        if unknown is not None:
-            raise DataError(f"--labels {name}: {unknown} is none of ImageNet's 1,000 synsets")
-        return LabelFile(name, images={Path(row[0]).stem: (numbers[row[1]],) for row in rows})
-    if all(len(row) == 2 and row[1].isdecimal() for row in rows):  # Caffe's val.txt
+    second = [row[1] if len(row) > 1 else "" for row in rows]
+    if all(_SYNSET.fullmatch(word) for word in second):
+        return _of_solution(name, rows)
+    if all(word.isdecimal() for word in second) and max(map(len, rows), default=0) == 2:
+        # Caffe's val.txt: a file, and its class
         return LabelFile(name, images={Path(row[0]).stem: (int(row[1]),) for row in rows})
-    if all(
-        len(row) == 1 and row[0].isdecimal() for row in rows
-    ):  # of the validation images, in order
-        numbered = enumerate(rows, start=1)
-        return LabelFile(
-            name, images={_VALIDATION.format(n): (int(row[0]),) for n, row in numbered}
-        )
+    if all(line.isdecimal() for line in lines):  # of the validation images, in order
+        numbered = enumerate(lines, start=1)
+        return LabelFile(name, images={_VALIDATION.format(n): (int(line),) for n, line in numbered})
     return _in_order(name, [line.split(maxsplit=1) for line in lines])
+
+
+def _of_solution(name: str, rows: Sequence[Sequence[str]]) -> LabelFile:
+    """An image and its synset a row; boxes behind it do not matter."""
+    numbers = _imagenet().folders
+    unknown = next((row[1] for row in rows if row[1] not in numbers), None)
+    if unknown is not None:
+        raise DataError(f"--labels {name}: {unknown} is none of ImageNet's 1,000 synsets")
+    return LabelFile(name, images={Path(row[0]).stem: (numbers[row[1]],) for row in rows})
 
 
 def _in_order(name: str, rows: Sequence[Sequence[str]]) -> LabelFile:

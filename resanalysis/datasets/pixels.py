@@ -15,6 +15,10 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """As torchvision and timm call them."""
 
 
+MOST_PIXELS = 4096
+"""Of a side, where a file that nobody vouches for says it: an image takes its memory when it is read."""
+
+
 @dataclass(frozen=True)
 class Pixels:
     """What a model was made for.
@@ -78,16 +82,9 @@ def chosen_pixels(
     """
     found = recorded or Pixels()
     if image_size is not None:
-        if image_size < 1:
-            raise DataError(f"images of {image_size} pixels are empty; --image-size is 1 or more")
         found = _of_size(found, image_size)
     if crop is not None:
-        if not 0 < crop <= 1:
-            raise DataError(f"a crop of {crop:g} is no share of the image; it is above 0, up to 1")
-        resize = tuple(math.floor(side / crop) for side in found.size)
-        # One number keeps the shape of the image, two do not.
-        short = isinstance(found.resize, int)
-        found = replace(found, resize=min(resize) if short else (resize[0], resize[1]))
+        found = _of_share(found, crop)
     if interpolation is not None:
         if interpolation not in INTERPOLATIONS:
             raise DataError(
@@ -100,8 +97,20 @@ def chosen_pixels(
     return replace(found, said_by=", ".join([*given, *rest]))
 
 
+def _of_share(pixels: Pixels, crop: float) -> Pixels:
+    """The same size, cut out of an image of another."""
+    if not 0 < crop <= 1:
+        raise DataError(f"a crop of {crop:g} is no share of the image; it is above 0, up to 1")
+    high, wide = (math.floor(side / crop) for side in pixels.size)
+    # One number keeps the shape of the image, two do not.
+    resize = min(high, wide) if isinstance(pixels.resize, int) else (high, wide)
+    return replace(pixels, resize=resize)
+
+
 def _of_size(pixels: Pixels, size: int) -> Pixels:
     """The same share of the image, in another size; in whole numbers, so that 224 of 224 stays 232."""
+    if size < 1:
+        raise DataError(f"images of {size} pixels are empty; --image-size is 1 or more")
     if isinstance(pixels.resize, int):
         resize = size * pixels.resize // min(pixels.size)
     else:

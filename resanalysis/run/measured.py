@@ -120,8 +120,7 @@ class Analysis:
             named = {"model": subject.model, "data": subject.source, "device": subject.device}
             if subject.data_from is not None:
                 facts["data_from"] = subject.data_from
-            if subject.data is not None and subject.data.pixels is not None:
-                facts["pixels"] = subject.data.pixels.facts()
+            facts |= pixels_of(subject)
             of_subject = {
                 "model_sha256": subject.model_sha256,
                 "data_sha256": subject.data_sha256,
@@ -141,6 +140,16 @@ class Analysis:
             facts={**{str(key): fact for key, fact in main.attrs.items()}, **facts},
             **of_subject,
         )
+
+
+def pixels_of(subject: Measured) -> dict[str, Any]:
+    """How files of images were read: of each model by its label, where there are several."""
+    parts: dict[str, Any] = getattr(subject, "parts", None) or {"": subject}
+    each = {label: part.data.pixels for label, part in parts.items() if part.data is not None}
+    found = {label: pixels.facts() for label, pixels in each.items() if pixels is not None}
+    if not found:
+        return {}
+    return {"pixels": found if len(parts) > 1 else next(iter(found.values()))}
 
 
 def measured(

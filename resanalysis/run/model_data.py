@@ -41,6 +41,7 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
     mean, std = how.mean, how.std
     if info is not None and info.preprocessing is not None and not (how.normalize or mean or std):
         mean, std = info.preprocessing.mean, info.preprocessing.std
+    known = None if info is None else _recorded_pixels(info.preprocessing)
     of_text = info is not None and source.startswith("text:")
     data = dataset(
         source,
@@ -52,12 +53,13 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
         image_size=how.image_size,
         crop=how.crop,
         interpolation=how.interpolation,
-        pixels=None if info is None else _recorded_pixels(info.preprocessing),
+        pixels=known,
         labels=how.labels,
         tokenizer=info.tokenizer if info is not None and of_text else None,
         positions=info.positions if info is not None and of_text else None,
     )
-    if data.pixels is not None and data.pixels.said_by.endswith(Pixels().said_by):
+    said = (how.image_size, how.crop, how.interpolation)
+    if data.pixels is not None and known is None and None in said:
         _tell_of_pixels(data.pixels, source if info is None else info.name)
     if info is not None and info.vocabulary is not None:
         check_vocabulary(data, info.vocabulary, info.name)

@@ -12,7 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resanalysis.checkpoint import ModelInfo, Preprocessing, load, save_checkpoint
+from resanalysis.checkpoint import (
+    CheckpointError,
+    ModelInfo,
+    Preprocessing,
+    load,
+    save_checkpoint,
+)
 from resanalysis.checkpoint.presets import of_hugging_face, of_timm, of_torchvision
 from resanalysis.datasets import dataset
 from resanalysis.datasets.pixels import Pixels
@@ -143,6 +149,14 @@ def test_a_damaged_processor_is_said(tmp_path: Path) -> None:
         assert of_hugging_face(tmp_path) is None
 
 
+def test_a_processor_of_huge_images_takes_no_memory(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    side = {"height": 1 << 20, "width": 1 << 20}
+    transformers.ViTImageProcessor(size=side).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"are too large to be meant, which is not done here"):
+        assert of_hugging_face(tmp_path) is None
+
+
 def test_timm_crops_that_are_not_done_are_said() -> None:
     pytest.importorskip("timm")
     settings = {"input_size": (3, 96, 96), "crop_mode": "border", "crop_pct": 1.0}
@@ -162,6 +176,36 @@ def test_a_checkpoint_records_them(tmp_path: Path) -> None:
     found: Any = load(path).resanalysis
     assert found.preprocessing.pixels == pixels
     assert found.preprocessing.pixels.said_by == "recorded by the checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"interpolation": "cubic"},
+            r"pixels.interpolation should be a known one, found str cubic",
+        ),
+        ({"resized_as": 3}, r"pixels.resized_as should be tensor or picture"),
+        ({"image_size": [16]}, r"pixels.image_size should be a height and a width"),
+        ({"image_size": "16"}, r"pixels.image_size should be a list of numbers"),
+        ({"resize": [1, 2, 3]}, r"pixels.image_size should be a height and a width"),
+        ({"resize": 1.5}, r"pixels.resize should be a list of numbers"),
+        ({"resize": 0}, r"pixels.resize should be whole numbers"),
+        ({"resize": 60000}, r"pixels should be sides of 4096 or less"),
+    ],
+)
+def test_a_damaged_record_is_said(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    path = save_checkpoint(
+        tmp_path / "m.pt",
+        cifar(8),
+        architecture=Architecture("cifar_resnet", {"depth": 8, "width": 4, "classes": 5}),
+        preprocessing=Preprocessing((0.5,), (0.5,), (3, 16, 16), Pixels((16, 16), 20)),
+    )
+    content = torch.load(path, weights_only=True)
+    content["preprocessing"]["pixels"] |= changed
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message):
+        load(path)
 
 
 def test_who_says_it(pictures: Path, tmp_path: Path) -> None:
