@@ -208,7 +208,7 @@ def _pixels(path: Path, record: Any) -> Pixels | None:
     resize = record.get("resize")
     if isinstance(resize, int) and not isinstance(resize, bool):
         resize = [resize]
-    wanted = _sides(path, {"resize": resize}, "resize", "pixels.")
+    wanted = list(_sides(path, {"resize": resize}, "resize", "pixels."))
     if len(size) != 2 or len(wanted) > 2:
         raise damaged(path, "preprocessing.pixels.image_size", "a height and a width", size)
     if max(*size, *wanted) > MOST_PIXELS:

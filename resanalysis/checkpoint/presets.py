@@ -50,7 +50,7 @@ def recorded_of(name: str) -> Recorded | None:
 
 def of_timm(model: Any) -> Preprocessing:
     """What timm's ``resolve_model_data_config`` says; without pixels where it crops in a way of its own."""
-    from timm.data import resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
 
     said: Mapping[str, Any] = resolve_model_data_config(model)
     channels, high, wide = said["input_size"]

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ from resanalysis.figures.style import (
     only,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines
+from resanalysis.figures.words import Headlines, column
 
 # Pictures beside each other in a column, and in half of one.
 ACROSS, ACROSS_NARROW = 8, 4
@@ -86,7 +87,7 @@ def lesion_borderline(
     ResanalysisError : for a panel other than a.
     """
     check_width(width)
-    only(panel, [draw], "lesion_borderline")
+    only(panel, [lambda ax: draw(frame, ax)], "lesion_borderline")
     pictures = [
         place for place in range(len(frame.attrs.get("pictures", []))) if frame["flips"].iloc[place]
     ]
@@ -120,8 +121,8 @@ def headlines(frame: pd.DataFrame) -> Headlines:
     """How many examples hang on no unit, and on a quarter of them or more."""
     if frame.empty:
         raise ResanalysisError("the table has no examples")
-    flips, of = frame["flips"], int(frame["of"].iloc[0])
-    still, many = int((flips == 0).sum()), int((flips >= of / 4).sum())
+    flips, of = column(frame, "flips"), column(frame, "of")[0]
+    still, many = int(np.sum(flips == 0)), int(np.sum(flips >= of / 4))
     share = f"of {len(frame)} examples"
     return [
         ("answers that no deletion changes", f"{still} {share}"),

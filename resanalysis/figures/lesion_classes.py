@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 
 from resanalysis.figures.heat_map import heat_map
 from resanalysis.figures.style import FULL, RC, narrow, new_figure, panelled
-from resanalysis.figures.words import Headlines
+from resanalysis.figures.words import Headlines, column
 
 # More rows than these have no room for their names on a page.
 MOST_CLASSES = 50
@@ -36,10 +38,10 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     heat_map(table, ax, label="change of the class's error (points)", above=few)
     found = shown.loc[shown["p_fdr"] < LEVEL]
     row = {label: place for place, label in enumerate(table.index)}
-    column = {unit: place for place, unit in enumerate(table.columns)}
+    across = {unit: place for place, unit in enumerate(table.columns)}
     dark = found["delta"].abs() > 0.6 * shown["delta"].abs().max()
     ax.scatter(
-        [column[unit] + 0.5 for unit in found["unit"]],
+        [across[unit] + 0.5 for unit in found["unit"]],
         [row[label] + 0.5 for label in found["class"]],
         s=2.5, linewidth=0, color=np.where(dark, "white", "0.15"),
     )  # fmt: skip
@@ -54,13 +56,14 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def _worst(frame: pd.DataFrame) -> pd.DataFrame:
     """All classes, or those that lose most on average over units."""
-    lost = frame.groupby("class")["delta"].mean().sort_values(ascending=False, kind="stable")
-    return frame.loc[frame["class"].isin(lost.index[:MOST_CLASSES])]
+    lost: Any = frame.groupby("class")["delta"].mean()
+    worst = lost.sort_values(ascending=False, kind="stable").index[:MOST_CLASSES]
+    return frame.loc[frame["class"].isin(list(worst))]
 
 
 def lesion_classes(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = None) -> Figure:
     """The figure of ``lesion_classes.csv``."""
-    classes = min(frame["class"].nunique(), MOST_CLASSES)
+    classes = min(len(set(frame["class"])), MOST_CLASSES)
     height = 1.1 + (0.13 if narrow(width) else 0.15) * max(6, classes)
     return panelled([lambda ax: draw(frame, ax)], "lesion_classes", width=width, panel=panel,
                     height=height)[0]  # fmt: skip
@@ -77,7 +80,7 @@ HOW_TO_READ = (
 
 def headlines(frame: pd.DataFrame) -> Headlines:
     """How many cells are found, and the three that lose most."""
-    found = int((frame["p_fdr"] < LEVEL).sum())
+    found = int(np.sum(column(frame, "p_fdr") < LEVEL))
     rows: Headlines = [("cells that change (FDR, 5 %)", f"{found} of {len(frame)}")]
     for _, cell in frame.sort_values("delta", ascending=False, kind="stable").head(3).iterrows():
         low, high = 100 * cell["delta_low"], 100 * cell["delta_high"]

@@ -56,13 +56,14 @@ def cautions(subject: Any, frame: pd.DataFrame) -> list[str]:
 
 def nothing_changed(frame: pd.DataFrame) -> bool:
     """Whether every row of a table of routes is the intact network's."""
-    there = [name for name in UNCHANGED if name in frame and frame[name].notna().any()]
+    columns = {name: frame[name].to_numpy(float) for name in (*UNCHANGED, "loss") if name in frame}
+    known = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+    there = [name for name in UNCHANGED if name in known]
     if not there or len(frame) < 2:
         return False
-    apart = [np.nanmax(np.abs(frame[name].to_numpy(float) - UNCHANGED[name])) for name in there]
-    if "loss" in frame and frame["loss"].notna().any():
-        losses = frame["loss"].to_numpy(float)
-        apart.append(np.nanmax(losses) - np.nanmin(losses))
+    apart = [np.nanmax(np.abs(known[name] - UNCHANGED[name])) for name in there]
+    if "loss" in known:
+        apart.append(np.nanmax(known["loss"]) - np.nanmin(known["loss"]))
     return max(apart) < _STILL
 
 
