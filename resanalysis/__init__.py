@@ -25,11 +25,13 @@ _PUBLIC = {
     "resanalysis.datasets": ("dataset", "image_dataset", "Dataset", "DataError"),
     "resanalysis.errors": ("ResanalysisError",),
     "resanalysis.experiments.inspect": ("inspect_parts",),
+    "resanalysis.experiments.per_image": ("borderline", "class_damage", "image_rows"),
     "resanalysis.experiments.paths": ("paths_remaining",),
     "resanalysis.experiments.stream_damage": ("stream_damage",),
     "resanalysis.experiments.stream_images": ("stream_images",),
     "resanalysis.experiments.stream_spans": ("stream_spans",),
     "resanalysis.network": ("ResidualNetwork", "ResidualUnit"),
+    "resanalysis.routes.answers": ("Answers",),
     "resanalysis.routes.evaluator": ("Scores", "evaluate"),
     "resanalysis.routes.route": (
         "Route", "cut_skip", "intact", "kendall_tau", "parallel", "placed", "reordered", "scaled",

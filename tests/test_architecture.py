@@ -31,13 +31,15 @@ ROOMS: dict[str, set[str]] = {
     "experiments": GROUND
     | {"provenance", "routes", "path_gradients", "measures", "datasets", "figures", "view"},
     "run": GROUND
-    | {"checkpoint", "datasets", "models", "training", "figures", "view", "routes", "experiments"},
+    | {"checkpoint", "datasets", "models", "training", "figures", "view", "routes", "measures"}
+    | {"experiments"},
     "cli": GROUND | {"checkpoint", "routes", "training", "figures", "experiments", "run"},
     "__main__": {"cli"},
     "__init__": {"experiments"},
 }
 # A measure of one experiment that another is made of.
 PAIRS = {
+    "experiment": {"per_image"},
     "prune": {"prune_order", "prune_row", "stream", "stream_images"},
     "stream": {"stream_images"},
     "stream_page": {"lesion", "stream", "stream_damage", "stream_images", "stream_spans"},

@@ -137,7 +137,7 @@ def _advice(model: nn.Module, example: Inputs, info: ModelInfo | None, error: Ba
     size = _input_size(model, info)
     if size is not None:
         square = len(size) == 3 and size[0] == 3 and size[1] == size[2]
-        folder = f"; folder:DIR reads images as {_size(size)}" if square and size[1] == 224 else ""
+        folder = f"; folder:DIR with --image-size {size[1]} reads images so" if square else ""
         return f"Give it data of that shape{folder}"
     return f"Give it {_taken(model, info)}" if _first_layer(model) else "Give it such data"
 

@@ -8,16 +8,42 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resanalysis.datasets.pixels import Pixels
 from resanalysis.models.architecture import Architecture
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are normalised: ``(x / 255 − mean) / std`` per channel; input size (C, H, W)."""
+    """How images are normalised: ``(x / 255 − mean) / std`` per channel; input size (C, H, W).
+
+    ``pixels`` says how image files are resized and cropped, where that is known.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     input_size: tuple[int, ...] | None = None
+    pixels: Pixels | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was measured of a model when it was written.
+
+    Attributes
+    ----------
+    error, n : of the intact model, on so many examples.
+    of : what they are of.
+    classes : of data with another number of classes it says nothing; ``None`` where any will do.
+    """
+
+    error: float
+    n: int
+    of: str
+    classes: int | None = None
+
+    def is_of(self, classes: tuple[str, ...] | None) -> bool:
+        """Whether data with these classes is of its task."""
+        return self.classes is None or (classes is not None and len(classes) == self.classes)
 
 
 @dataclass(frozen=True)
@@ -59,7 +85,8 @@ class ModelInfo:
     """What is known of a loaded model; ``load`` leaves it on the model as ``.resanalysis``.
 
     ``built`` is the architecture that makes the model without its weights, where it has a name;
-    ``tested`` and ``sample`` are what its checkpoint records of test data and carries of it.
+    ``tested`` and ``sample`` are what its checkpoint records of test data and carries of it, ``recorded`` the
+    error that it had.
 
     Of a language model: the folder of its ``tokenizer``, the longest sequence it takes (``positions``) and
     the number of token ids it knows (``vocabulary``), and what it ``predicts``: each next token, masked
@@ -78,3 +105,4 @@ class ModelInfo:
     built: Architecture | None = None
     tested: DataRecord | None = None
     sample: Sample | None = None
+    recorded: Recorded | None = None

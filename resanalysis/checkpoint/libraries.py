@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,13 @@ from torch import nn
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.filling import missing
-from resanalysis.checkpoint.info import ModelInfo, Preprocessing
+from resanalysis.checkpoint.info import ModelInfo
+from resanalysis.checkpoint.presets import (
+    of_hugging_face,
+    of_timm,
+    of_torchvision,
+    recorded_of,
+)
 from resanalysis.checkpoint.user_function import source_file, source_sha256, user_function
 from resanalysis.errors import ResanalysisError, out_of_memory, raised
 from resanalysis.models.architecture import Architecture
@@ -30,9 +35,6 @@ def _weights_choice(name: str) -> tuple[str, bool]:
     if query == "weights=none":
         warnings.warn(f"{name} has random weights", stacklevel=4)
     return name, query != "weights=none"
-
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
@@ -54,9 +56,10 @@ def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
     return model, ModelInfo(
         f"torchvision:{name}",
         name,
-        Preprocessing(*_IMAGENET),
+        of_torchvision(name),
         sha256=state_sha256(model),
         built=Architecture(f"torchvision:{name}"),
+        recorded=recorded_of(name) if trained else None,
     )
 
 
@@ -73,16 +76,10 @@ def from_timm(name: str) -> tuple[nn.Module, ModelInfo]:
             f"timm:{name} cannot be made ({type(error).__name__}: {first_line(error)}); random weights "
             f"are timm:{name}?weights=none"
         ) from None
-    settings: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    preprocessing = Preprocessing(
-        tuple(settings.get("mean", _IMAGENET[0])),
-        tuple(settings.get("std", _IMAGENET[1])),
-        tuple(settings["input_size"]) if "input_size" in settings else None,
-    )
     return model, ModelInfo(
         f"timm:{name}",
         name,
-        preprocessing,
+        of_timm(model),
         sha256=state_sha256(model),
         built=Architecture(f"timm:{name}"),
     )
@@ -121,6 +118,7 @@ def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
     return model, ModelInfo(
         f"hf:{folder}",
         type(model).__name__,
+        of_hugging_face(path),
         sha256=state_sha256(model),
         tokenizer=folder,
         positions=positions if isinstance(positions, int) and positions > 0 else None,

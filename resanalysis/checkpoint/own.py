@@ -15,7 +15,8 @@ from resanalysis.checkpoint.errors import CheckpointError, damaged
 from resanalysis.checkpoint.filling import filled, named
 from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.state import check_plain
-from resanalysis.checkpoint.tested import record_of, sample_in, tested_in
+from resanalysis.checkpoint.tested import record_of, recorded_in, sample_in, tested_in
+from resanalysis.datasets.pixels import INTERPOLATIONS, MOST_PIXELS, Pixels
 from resanalysis.errors import quoted, shown
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
@@ -69,6 +70,7 @@ def save_checkpoint(
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
             "input_size": list(preprocessing.input_size or ()),
+            "pixels": None if preprocessing.pixels is None else preprocessing.pixels.facts(),
         }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -104,6 +106,7 @@ def load_own(
             f"{path} records that it is {architecture}, and --arch says {arch}; leave --arch out"
         )
     model = filled(architecture, state, path, named=True)
+    tested = tested_in(path, content.get("test_data"))
     return model, ModelInfo(
         path.stem,
         str(architecture),
@@ -111,8 +114,9 @@ def load_own(
         _classes(path, content.get("classes")),
         digest,
         built=architecture,
-        tested=tested_in(path, content.get("test_data")),
+        tested=tested,
         sample=sample_in(path, content.get("sample")),
+        recorded=recorded_in(path, content, tested),
     )
 
 
@@ -186,18 +190,53 @@ def _preprocessing(path: Path, record: Any) -> Preprocessing | None:
     size = record.get("input_size")
     if size is None or size in ((), []):
         return Preprocessing(mean, std)
-    sizes = _numbers(path, record, "input_size")
-    if not all(0 < number <= _LARGEST_SIDE and number % 1 == 0 for number in sizes):
-        raise damaged(path, "preprocessing.input_size", "whole numbers", size)
-    return Preprocessing(mean, std, tuple(int(number) for number in sizes))
+    sizes = _sides(path, record, "input_size")
+    return Preprocessing(mean, std, sizes, _pixels(path, record.get("pixels")))
 
 
-def _numbers(path: Path, record: Mapping[str, Any], name: str) -> tuple[float, ...]:
+def _pixels(path: Path, record: Any) -> Pixels | None:
+    if record is None:
+        return None
+    if not isinstance(record, Mapping):
+        raise damaged(path, "preprocessing.pixels", "sizes and an interpolation", record)
+    how, tensor = record.get("interpolation"), record.get("resized_as")
+    if how not in INTERPOLATIONS:
+        raise damaged(path, "preprocessing.pixels.interpolation", "a known one", how)
+    if tensor not in ("tensor", "picture"):
+        raise damaged(path, "preprocessing.pixels.resized_as", "tensor or picture", tensor)
+    size = _sides(path, record, "image_size", "pixels.")
+    resize = record.get("resize")
+    if isinstance(resize, int) and not isinstance(resize, bool):
+        resize = [resize]
+    wanted = list(_sides(path, {"resize": resize}, "resize", "pixels."))
+    if len(size) != 2 or len(wanted) > 2:
+        raise damaged(path, "preprocessing.pixels.image_size", "a height and a width", size)
+    if max(*size, *wanted) > MOST_PIXELS:
+        raise damaged(path, "preprocessing.pixels", f"sides of {MOST_PIXELS} or less", wanted)
+    return Pixels(
+        (size[0], size[1]),
+        wanted[0] if len(wanted) == 1 else (wanted[0], wanted[1]),
+        str(how),
+        tensor == "tensor",
+        said_by="recorded by the checkpoint",
+    )
+
+
+def _sides(path: Path, record: Mapping[str, Any], name: str, within: str = "") -> tuple[int, ...]:
+    numbers = _numbers(path, record, name, within)
+    if not all(0 < number <= _LARGEST_SIDE and number % 1 == 0 for number in numbers):
+        raise damaged(path, f"preprocessing.{within}{name}", "whole numbers", numbers)
+    return tuple(int(number) for number in numbers)
+
+
+def _numbers(
+    path: Path, record: Mapping[str, Any], name: str, within: str = ""
+) -> tuple[float, ...]:
     values = record.get(name)
     if not isinstance(values, list | tuple) or not 0 < len(values) <= _LONGEST_OPTION:
-        raise damaged(path, f"preprocessing.{name}", "a list of numbers", values)
+        raise damaged(path, f"preprocessing.{within}{name}", "a list of numbers", values)
     if not all(_is_number(value) for value in values):
-        raise damaged(path, f"preprocessing.{name}", "a list of numbers", values)
+        raise damaged(path, f"preprocessing.{within}{name}", "a list of numbers", values)
     return tuple(values)
 
 

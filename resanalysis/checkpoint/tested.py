@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from resanalysis.checkpoint.errors import damaged
-from resanalysis.checkpoint.info import DataRecord, Sample
+from resanalysis.checkpoint.info import DataRecord, Recorded, Sample
 from resanalysis.checkpoint.state import check_plain
 from resanalysis.datasets import Dataset
 from resanalysis.errors import shown
@@ -91,6 +91,46 @@ def tested_in(path: Path, record: Any) -> DataRecord | None:
     if type(n) is not int or not 0 < n < _MOST_COUNTED:
         raise damaged(path, "test_data.n", "a number of examples", n)
     return DataRecord(shown(source, 500), split, sha256, n)
+
+
+def recorded_in(
+    path: Path, content: Mapping[str, Any], tested: DataRecord | None
+) -> Recorded | None:
+    """The error that a checkpoint says its model had: on its sample, else when it was trained.
+
+    Raises
+    ------
+    CheckpointError : naming the first value that is no error or no number of examples.
+    """
+    of = "its test data" if tested is None else tested.source
+    packed, measured = _within(content, "packed"), _within(content, "measured")
+    if packed.get("score"):
+        score = packed["score"]
+        if not isinstance(score, Mapping):
+            raise damaged(path, "packed.score", "an error and its n", score)
+        return _recorded(path, "packed.score", score.get("error"), score.get("n"), of)
+    if "test_error" in measured:
+        of = shown(str(measured.get("data", of)))
+        return _recorded(path, "measured", measured["test_error"], measured.get("n"), of)
+    history = content.get("history")
+    last = _within(dict(enumerate(history[-1:])), 0) if isinstance(history, list | tuple) else {}
+    if "test_error" in last and tested is not None and tested.n:
+        return _recorded(path, "history", last["test_error"], tested.n, of)
+    return None
+
+
+def _within(content: Mapping[Any, Any], key: Any) -> Mapping[Any, Any]:
+    """What is under a key; empty where that is no mapping, as in files of others."""
+    found = content.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _recorded(path: Path, field: str, error: Any, n: Any, of: str) -> Recorded:
+    if not isinstance(error, int | float) or not 0 <= error <= 1:
+        raise damaged(path, f"{field}, the error in it,", "a number from 0 to 1", error)
+    if type(n) is not int or not 0 < n < _MOST_COUNTED:
+        raise damaged(path, f"{field}.n", "a number of examples", n)
+    return Recorded(float(error), n, of)
 
 
 def sample_in(path: Path, record: Any) -> Sample | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,10 @@ class Plan:
     options: Mapping[str, Any]
     functions: Mapping[str, Any] = field(default_factory=dict[str, Any])
     code: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def with_images(self, wanted: bool) -> Plan:
+        """The same, with what each route answers on each example, if that is wanted."""
+        return replace(self, options={**self.options, "per_image": True}) if wanted else self
 
     def measuring(self, metric: str | None) -> Plan:
         """The same, scored by a user's own function ``module:function`` where there is one."""

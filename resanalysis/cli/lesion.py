@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+from resanalysis.cli.options import (
+    Comparing,
+    Data,
+    Drawing,
+    Metric,
+    Models,
+    Output,
+    PerImage,
+    Source,
+)
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -58,6 +67,7 @@ def lesion(
         Part, typer.Option(help="skip: cut each unit's skip and keep its branch, as the control.")
     ] = Part.branch,
     metric: Metric = None,
+    per_image: PerImage = False,
 ) -> None:
     """The error without each residual unit, or without many at once.
 
@@ -66,7 +76,8 @@ def lesion(
     with its interval, exact McNemar test, Holm's correction (Veit et al. 2016, Figure 3).
 
     With --remove it writes lesion_many.csv, .pdf and .png instead: k random units deleted together,
-    the draws nested (Figure 5a).
+    the draws nested (Figure 5a). With --per-image also what each network answers on each example and,
+    of single units, the damage by class and the examples that most deletions flip.
     """
     options: dict[str, Any]
     if remove is None:
@@ -75,5 +86,5 @@ def lesion(
         removed = whole_numbers(remove, "--remove")
         stem = "lesion_many"
         options = {"removed": removed, "draws": draws, "transitions": transitions.value}
-    plan = Plan(stem, options).measuring(metric)
+    plan = Plan(stem, options).measuring(metric).with_images(per_image)
     analyse([plan], models, data, source, drawing, output, comparing)

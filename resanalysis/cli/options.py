@@ -72,6 +72,15 @@ Metric = Annotated[
 ]
 
 
+PerImage = Annotated[
+    bool,
+    typer.Option(
+        "--per-image",
+        help="Also NAME_images.csv, a row per route and example: label, prediction, loss, KL, entropy.",
+    ),
+]
+
+
 def numbers(text: str | None) -> str | None:
     """Check a list of numbers such as ``0.49,0.48,0.45`` as it is parsed; ``floats`` reads it."""
     try:
@@ -194,6 +203,44 @@ class Source:
             metavar="R,G,B",
             help="Standard deviation of each channel.",
             callback=numbers,
+            rich_help_panel="Data",
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            "--image-size",
+            "--img-size",
+            min=1,
+            metavar="N",
+            help="Side of the images of folder:DIR; where left out, what the model was made for.",
+            rich_help_panel="Data",
+        ),
+    ] = None
+    crop: Annotated[
+        float | None,
+        typer.Option(
+            "--crop",
+            "--crop-pct",
+            metavar="F",
+            help="Share of the resized image that is kept, such as 0.875.",
+            rich_help_panel="Data",
+        ),
+    ] = None
+    interpolation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How images are resized: bilinear, bicubic, nearest, lanczos, box or hamming.",
+            rich_help_panel="Data",
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Labels of the images of folder:DIR: classes by folder or by file, ReaL labels; or imagenet, "
+            "for folders named after its synsets.",
             rich_help_panel="Data",
         ),
     ] = None

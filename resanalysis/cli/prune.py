@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Drawing, Model, Output, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Source
 from resanalysis.cli.subject import running, subject_of
 from resanalysis.errors import ResanalysisError
 
@@ -91,6 +91,7 @@ def prune(
     follow: Annotated[
         str, typer.Option(metavar="ORDER", help="Whose units --remove and --max-drop take.")
     ] = "greedy",
+    per_image: PerImage = False,
 ) -> None:
     """In which order units can go: by measured damage, by cheap measures, at random.
 
@@ -126,6 +127,7 @@ def prune(
         "transitions": transitions.value,
         "calibration": calibration,
         "timing": timing,
+        **({"per_image": True} if per_image else {}),
     }
     recorded = {**options, "remove": remove, "max_drop": max_drop, "follow": follow}
     experiment = experiment_named("prune")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Data, Drawing, Model, Output, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Source
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -61,6 +61,7 @@ def rearrange(
             show_default=False,
         ),
     ] = None,
+    per_image: PerImage = False,
 ) -> None:
     """What is left when the units of the middle are rearranged.
 
@@ -85,4 +86,5 @@ def rearrange(
         "stage": stage,
         "measure": None if measure is None else measure.value,
     }
-    analyse([Plan("rearrange", options)], [model], data, source, drawing, output)
+    plan = Plan("rearrange", options).with_images(per_image)
+    analyse([plan], [model], data, source, drawing, output)

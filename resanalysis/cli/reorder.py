@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+from resanalysis.cli.options import (
+    Comparing,
+    Data,
+    Drawing,
+    Metric,
+    Models,
+    Output,
+    PerImage,
+    Source,
+)
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -55,6 +64,7 @@ def reorder(
         typer.Option(metavar="U", help="Units that stay in place: 0, 0..3 or 0,9."),
     ] = None,
     metric: Metric = None,
+    per_image: PerImage = False,
 ) -> None:
     """The error with residual units in another order.
 
@@ -67,5 +77,5 @@ def reorder(
     options: dict[str, Any] = {"draws": draws, "protocol": protocol.value, "hold": held}
     if swaps is not None:
         options["swaps"] = whole_numbers(swaps, "--swaps")
-    plan = Plan("reorder", options).measuring(metric)
+    plan = Plan("reorder", options).measuring(metric).with_images(per_image)
     analyse([plan], models, data, source, drawing, output, comparing)

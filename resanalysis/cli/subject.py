@@ -33,6 +33,10 @@ def reading(
         normalize=source.normalize,
         mean=None if source.mean is None else floats(source.mean),
         std=None if source.std is None else floats(source.std),
+        image_size=source.image_size,
+        crop=source.crop,
+        interpolation=source.interpolation,
+        labels=source.labels,
         needs_data=needs_data,
         limit=source.limit,
         image_seed=output.seed if source.image_seed is None else source.image_seed,
@@ -92,6 +96,8 @@ def examples_of(subject: Any) -> str:
     text = f"{len(subject.data)} examples of {subject.source}"
     if subject.data.subset:
         text += f" ({subject.data.subset})"
+    if subject.data.pixels is not None:
+        text += f", {subject.data.pixels} ({subject.data.pixels.said_by})"
     return text if subject.data_from == "--data" else f"{text}, {subject.data_from}"
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.datasets.cifar import read_cifar
 from resanalysis.datasets.errors import DataError
-from resanalysis.datasets.folder import FileSource, list_folder
+from resanalysis.datasets.folder import FileSource, list_folder, list_images
 from resanalysis.datasets.idx import FASHION_CLASSES, read_mnist
 from resanalysis.datasets.images import (
     ArraySource,
@@ -23,8 +24,10 @@ from resanalysis.datasets.images import (
     image_dataset,
     tell_of_classes,
 )
+from resanalysis.datasets.labels import labels_of, read_labels
 from resanalysis.datasets.normalisation import NORMALISATIONS, Normalisation, normalisation
 from resanalysis.datasets.npz import read_npz
+from resanalysis.datasets.pixels import Pixels, chosen_pixels
 from resanalysis.datasets.text import Predicted, check_vocabulary, text_dataset
 from resanalysis.datasets.tokens import token_dataset
 from resanalysis.errors import shown
@@ -33,6 +36,8 @@ __all__ = [
     "NORMALISATIONS",
     "DataError",
     "Dataset",
+    "Pixels",
+    "check_of_files",
     "check_vocabulary",
     "dataset",
     "image_dataset",
@@ -51,10 +56,14 @@ def dataset(
     limit: int | None = None,
     seed: int = 0,
     split: Literal["train", "test"] = "test",
-    image_size: int = 224,
+    image_size: int | None = None,
+    crop: float | None = None,
+    interpolation: str | None = None,
+    pixels: Pixels | None = None,
+    labels: str | Path | None = None,
     tokenizer: str | Path | None = None,
     positions: int | None = None,
-    labels: Predicted | None = None,
+    predicted: Predicted | None = None,
 ) -> Dataset:
     """Read a data set.
 
@@ -70,27 +79,39 @@ def dataset(
     mean, std : per channel, instead of ``normalize``.
     limit : keep a seeded subset of this many examples, the classes in their proportions.
     split : of the data sets that have a training and a test part.
-    image_size : of ``folder:`` images: the middle square after resizing.
+    image_size, crop, interpolation : of ``folder:`` images: the side of the middle that is cut out, its
+        share of the resized image, and how that is resized; what is left out is as ``pixels`` says.
+    pixels : what the model was made for (``model.resanalysis.preprocessing.pixels``); 224 of 256, bilinear, if
+        left out.
+    labels : of ``folder:`` images: a file that says their classes (docs/data.md), or ``imagenet``.
     tokenizer : of ``text:``: the folder of the model's tokenizer.
     positions : of ``text:``: the longest sequence the model takes; found in the tokenizer's folder if
         left out.
-    labels : of ``text:`` and ``tokens:``: what is predicted where the name does not say it.
+    predicted : of ``text:`` and ``tokens:``: what is predicted where the name does not say it.
 
     Raises
     ------
     DataError : if the data cannot be read or used, or nothing says how to normalise it.
     """
     text = str(spec)
-    _check_arguments(text, split, image_size, tokenizer, positions)
+    _check_arguments(text, split, tokenizer, positions)
+    check_of_files(
+        text, image_size=image_size, crop=crop, interpolation=interpolation, labels=labels
+    )
     scheme, _, place = text.partition(":")
     if scheme == "text" and place:
-        found = text_dataset(place, tokenizer=tokenizer, positions=positions, labels=labels)
+        found = text_dataset(place, tokenizer=tokenizer, positions=positions, labels=predicted)
     elif scheme == "tokens" and place:
-        found = token_dataset(place, scored=labels in (None, "next"))
+        found = token_dataset(place, scored=predicted in (None, "next"))
     else:
-        read = _images_of(scheme, place, split, image_size) or _arrays(text)
+        if scheme == "folder" and place:
+            how = chosen_pixels(pixels, image_size, crop, interpolation)
+            read = _folder(Path(place), how, None if labels is None else str(labels))
+        else:
+            read = _images_of(scheme, place, split) or _arrays(text)
         chosen = normalisation(text, normalize, mean, std, read.recorded)
         found = assembled(text, read.source, read.channels, read.labels, *chosen, read.classes)
+        found = replace(found, accepted=read.accepted, subset=read.subset)
     return found if limit is None else found.limited(limit, seed)
 
 
@@ -103,24 +124,52 @@ class _Images:
     labels: NDArray[Any] | None
     classes: tuple[str, ...] | None = None
     recorded: Normalisation | None = None
+    accepted: NDArray[np.bool_] | None = None
+    subset: str = ""
 
 
 def _check_arguments(
     name: str,
     split: str,
-    image_size: int,
     tokenizer: str | Path | None,
     positions: int | None,
 ) -> None:
     if split not in ("train", "test"):
         raise DataError(f"{name}: there is no part {split!r}; there are train and test")
-    if image_size < 1:
-        raise DataError(f"{name}: images of {image_size} pixels are empty")
     if not name.startswith("text:") and (tokenizer, positions) != (None, None):
         raise DataError(f"{name}: a tokenizer is for plain text; name the data text:FILE")
 
 
-def _images_of(scheme: str, place: str, split: str, image_size: int) -> _Images | None:
+def check_of_files(name: str, **given: object) -> None:
+    """Refuse what is said of files of images where the data is none.
+
+    Raises
+    ------
+    DataError : naming the first such option.
+    """
+    said = next((option for option, value in given.items() if value is not None), None)
+    if said is not None and not name.startswith("folder:"):
+        raise DataError(
+            f"{name}: --{said.replace('_', '-')} is for files of images, folder:DIR, and these are taken as "
+            "they are; leave it out"
+        )
+
+
+def _folder(folder: Path, pixels: Pixels, labels: str | None) -> _Images:
+    """The images of a folder, with the classes that its folders or a file of labels say."""
+    if labels is None:
+        paths, numbers, classes = list_folder(folder)
+        return _Images(FileSource(paths, pixels), 3, numbers, classes)
+    given = read_labels(labels)
+    there = list_images(folder)
+    paths, numbers, accepted = labels_of(there, folder, given)
+    subset = "" if len(paths) == len(there) else f"the {len(paths)} of {len(there)} with a label"
+    return _Images(
+        FileSource(paths, pixels), 3, numbers, given.classes, accepted=accepted, subset=subset
+    )
+
+
+def _images_of(scheme: str, place: str, split: str) -> _Images | None:
     """The images of a layout that has a name; ``None`` if there is none of that name."""
     if not place:
         return None
@@ -131,9 +180,6 @@ def _images_of(scheme: str, place: str, split: str, image_size: int) -> _Images 
         images, labels = read_mnist(Path(place), split)
         classes = FASHION_CLASSES if scheme == "fashion-mnist" else None
         return _Images(ArraySource(images), 1, labels, classes)
-    if scheme == "folder":
-        paths, labels, classes = list_folder(Path(place))
-        return _Images(FileSource(paths, image_size), 3, labels, classes)
     return _arrays(str(_bundled(place)), f"bundled:{place}") if scheme == "bundled" else None
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.npz import reason
+from resanalysis.datasets.pixels import Pixels, shaped
 from resanalysis.errors import ResanalysisError, shown
 
 # By suffix, as Pillow calls the formats. It goes by content and would read others as well, among them
@@ -30,16 +31,19 @@ class FileSource:
     """Image files, resized, cropped and decoded as they are read."""
 
     paths: tuple[Path, ...]
-    image_size: int
+    pixels: Pixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.generic]:
-        return np.stack([_cropped(self.paths[index], self.image_size) for index in indices])
+        return np.stack([_pixels_of(self.paths[index], self.pixels) for index in indices])
 
     def digest(self) -> str:
-        state = hashlib.sha256(str(self.image_size).encode())
+        how = self.pixels
+        state = hashlib.sha256(
+            repr((how.size, how.resize, how.interpolation, how.as_tensor)).encode()
+        )
         for path in self.paths:
             state.update((path.parent.name + path.name).encode(errors="surrogateescape"))
             try:
@@ -48,6 +52,43 @@ class FileSource:
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {reason(error)}") from None
         return state.hexdigest()
+
+
+_PARTS = {"train", "val", "valid", "validation", "test"}
+
+
+def list_images(folder: Path) -> tuple[Path, ...]:
+    """Image files at any depth of a folder, sorted by name, for labels that a file brings.
+
+    Raises
+    ------
+    DataError : if there are none, or if the folder holds a training and a test part.
+    """
+    _check_there(folder)
+    try:
+        _check_no_parts(folder, {entry.name for entry in folder.iterdir() if _is_class(entry)})
+        found = tuple(sorted(_images(folder), key=lambda path: (path.name, path)))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {reason(error)}") from None
+    if not found:
+        raise DataError(f"{folder} holds no images: files that end in {' '.join(sorted(_FORMATS))}")
+    return found
+
+
+def _check_there(folder: Path) -> None:
+    if not folder.is_dir():
+        kind = "is a file, not a folder" if folder.exists() else "is not there"
+        raise DataError(f"the folder {folder} {kind}")
+
+
+def _check_no_parts(folder: Path, names: set[str]) -> None:
+    """Parts of a data set would be taken for its classes."""
+    if len(names) > 1 and names <= _PARTS:
+        there = sorted(names)
+        raise DataError(
+            f"{folder} holds {', '.join(there)}, the parts of a data set; name one, such as "
+            f"folder:{folder / there[-1]}"
+        )
 
 
 def list_folder(folder: Path) -> tuple[tuple[Path, ...], NDArray[np.int64], tuple[str, ...]]:
@@ -60,11 +101,10 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], NDArray[np.int64], tupl
     ------
     DataError : if the folder cannot be read, if there are no images, or if a class has none.
     """
-    if not folder.is_dir():
-        kind = "is a file, not a folder" if folder.exists() else "is not there"
-        raise DataError(f"the folder {folder} {kind}")
+    _check_there(folder)
     try:
         classes = sorted(entry.name for entry in folder.iterdir() if _is_class(entry))
+        _check_no_parts(folder, set(classes))
         found = [sorted(_images(folder / name)) for name in classes]
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {reason(error)}") from None
@@ -100,27 +140,18 @@ def _images(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _cropped(path: Path, size: int) -> NDArray[np.uint8]:
-    """The middle square of an image as uint8 (3, size, size)."""
+def _pixels_of(path: Path, pixels: Pixels) -> NDArray[np.uint8]:
+    """An image file as uint8 (3, H, W)."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=sorted(set(_FORMATS.values()))) as image:
-            coloured = _of_8_bits(image).convert("RGB")
-            # The usual evaluation crop: the short side to 8/7 of the size, then the middle.
-            scale = round(size * 8 / 7) / min(coloured.size)
-            resized = coloured.resize(
-                (max(1, round(coloured.width * scale)), max(1, round(coloured.height * scale))),
-                Image.Resampling.BILINEAR,
-            )
-            left, top = (resized.width - size) // 2, (resized.height - size) // 2
-            fitted = resized.crop((left, top, left + size, top + size))
+            return shaped(_of_8_bits(image).convert("RGB"), pixels)
     except Exception as error:  # Pillow's plugins raise what they like on a damaged file
         said = reason(error).replace(f" '{path}'", "")
         raise DataError(
             f"{path} is no readable image: {said}; remove it or save it again"
         ) from None
-    return np.asarray(fitted, dtype=np.uint8).transpose(2, 0, 1)
 
 
 def _of_8_bits(image: Any) -> Any:

@@ -24,5 +24,6 @@ def two_parts(data: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset]:
         labels=None if data.labels is None else data.labels[other],
         mask=None if data.mask is None else data.mask[other],
         targets=None if data.targets is None else data.targets[other],
+        accepted=None if data.accepted is None else data.accepted[other],
         subset=f"the {int(other.sum())} that are not in a {chosen.subset}",
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.normalisation import checked_normalisation
+from resanalysis.datasets.pixels import Pixels
 from resanalysis.errors import printable
 from resanalysis.network import Inputs
 
@@ -67,6 +68,7 @@ class Dataset:
     scored : whether each token is the label of the one before it, as for a language model.
     targets : token ids (N, T) that are predicted instead, each after the place it is predicted at, −100
         elsewhere: of a text some of whose tokens are hidden.
+    accepted : (N, classes), where an example has several right classes; ``labels`` has the first of each.
     """
 
     name: str
@@ -80,9 +82,16 @@ class Dataset:
     mask: NDArray[np.int64] | None = None
     scored: bool = True
     targets: NDArray[np.int64] | None = None
+    accepted: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """How the images are resized and cropped; ``None`` of what is taken as it is."""
+        found = getattr(self.source, "pixels", None)
+        return found if isinstance(found, Pixels) else None
 
     @property
     def sha256(self) -> str:
@@ -94,6 +103,8 @@ class Dataset:
             state.update(self.labels.tobytes())
         if self.mask is not None:
             state.update(self.mask.tobytes())
+        if self.accepted is not None:
+            state.update(self.accepted.tobytes())
         if not self.scored:
             state.update(b"no labels")
         if self.targets is not None:
@@ -101,14 +112,18 @@ class Dataset:
         return state.hexdigest()
 
     def batch(self, start: int, stop: int) -> tuple[Inputs, Tensor | None]:
-        """Examples ``start`` to ``stop``: images (N, C, H, W) of float32, or token inputs by name."""
+        """Examples ``start`` to ``stop``: images (N, C, H, W) of float32, or token inputs by name.
+
+        Labels are whole numbers; booleans (N, classes) where an example has several right ones.
+        """
         chosen = self.indices[start:stop]
         values = self.source.read(chosen)
         if self.mean is None or self.std is None:
             return self._tokens(values.astype(np.int64), start, stop)
         images = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255)
         mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (self.mean, self.std))
-        labels = None if self.labels is None else torch.from_numpy(self.labels[start:stop].copy())
+        right = self.labels if self.accepted is None else self.accepted
+        labels = None if right is None else torch.from_numpy(right[start:stop].copy())
         return (images - mean) / std, labels
 
     def _tokens(
@@ -154,6 +169,7 @@ class Dataset:
             labels=None if self.labels is None else self.labels[kept],
             mask=None if self.mask is None else self.mask[kept],
             targets=None if self.targets is None else self.targets[kept],
+            accepted=None if self.accepted is None else self.accepted[kept],
             subset=f"{kind} subset of {n} from {len(self)}"
             f"{f' ({self.subset})' if self.subset else ''}, seed {seed}",
         )

@@ -76,6 +76,8 @@ EXPERIMENTS = (
         "lesion",
         "which unit does the network need?",
         curve=("unit", "error"),
+        per_image=True,
+        drawn_beside=("lesion_classes", "lesion_borderline"),
     ),
     Experiment(
         "lesion_many",
@@ -83,15 +85,18 @@ EXPERIMENTS = (
         command="lesion",
         curve=("removed", "error"),
         in_report=lambda _: {"transitions": "both", "draws": 30},
+        per_image=True,
     ),
     Experiment(
         "reorder",
         "are units tied to their place?",
         curve=("kendall_tau", "error"),
+        per_image=True,
     ),
     Experiment(
         "rearrange",
         "do the middle units need their order, or each other?",
+        per_image=True,
     ),
     Experiment(
         "paths",
@@ -135,6 +140,7 @@ EXPERIMENTS = (
         "prune",
         "in which order can units go? writes the shortened model, which runs with torch alone",
         in_report=lambda _: {"timing": 5.0},
+        per_image=True,
     ),
     Experiment(
         "interactions",

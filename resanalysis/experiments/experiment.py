@@ -41,6 +41,8 @@ class Experiment:
     reuses : tables of other experiments that it can be given, by the name of the argument, so that a report
         measures nothing twice.
     curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
+    per_image : whether it can keep what each route answers on each example.
+    drawn_beside : tables beside its own that have a figure of their own, ``figures/STEM.py``.
     in_report : from the subject to the options it has in a report, or ``None`` where it does not apply.
     """
 
@@ -52,6 +54,8 @@ class Experiment:
     drawn_with: tuple[tuple[str, str], ...] = ()
     reuses: tuple[tuple[str, str], ...] = ()
     curve: tuple[str, str] | None = None
+    per_image: bool = False
+    drawn_beside: tuple[str, ...] = ()
     in_report: Chooses = _as_it_is
 
     @property
@@ -70,8 +74,10 @@ class Experiment:
         Parameters
         ----------
         subject : a ``Subject``, or another with the attributes that ``takes`` names.
-        options : the function's own, and how it runs.
+        options : the function's own, and how it runs; ``per_image=True`` for tables of every example beside.
         """
+        if self.per_image and options.pop("per_image", False):
+            return self._with_images(subject, options)
         module, _, name = (self.page or f"{self.home}:{self.stem}").partition(":")
         function = getattr(import_module(module), name)
         match self.takes:
@@ -84,6 +90,14 @@ class Experiment:
             case "modules":
                 found = function(subject.modules, subject.each_examples, **options)
         return found if isinstance(found, dict) else {self.stem: found}
+
+    def _with_images(self, subject: Any, options: dict[str, Any]) -> dict[str, pd.DataFrame]:
+        from resanalysis.experiments.per_image import tables_beside
+        from resanalysis.routes.answers import Answers
+
+        answers = Answers()
+        tables = self.measure(subject, **options, answers=answers)
+        return tables | tables_beside(self.stem, answers, tables[self.stem])
 
     def draw(self, tables: Mapping[str, pd.DataFrame], **how: Any) -> Figure:
         """Its figure.

@@ -16,6 +16,7 @@ from resanalysis.measures.chance import chance_error
 from resanalysis.measures.perplexity import perplexity, predicted_tokens
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
+from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.metric import Metric, metric_name
 from resanalysis.routes.route import cut_skip, intact, without
@@ -35,6 +36,7 @@ def lesion(
     seed: int = 0,
     store: BlockStore | None = None,
     show_progress: bool = False,
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """Delete the branch of one unit at a time and measure the whole network on the same examples.
 
@@ -48,6 +50,8 @@ def lesion(
     metric : a score of your own: ``metric(output, labels, intact_output)`` returns a number per example.
     batch_size, device, store, show_progress : how it runs; they change no number.
     seed : of the bootstrap intervals; nothing else here is random.
+    answers : filled with what each route answers on each example, as ``evaluate`` does; the table then has the
+        number of the ``route`` too.
 
     Returns
     -------
@@ -82,6 +86,7 @@ def lesion(
         store=store,
         show_progress=show_progress,
         description="lesion",
+        answers=answers,
     )
     place = {-1: 0} | {unit: row for row, unit in enumerate(units, start=1)}
     frame = _table(network, scores, place, seed)
@@ -91,6 +96,8 @@ def lesion(
         _add_perplexity(frame, scores.values["loss"], tokens, place, seed)
     if metric is not None:
         _add_metric(frame, scores.values["metric"], place, seed)
+    if answers is not None:
+        frame["route"] = [place.get(unit, -1) for unit in frame["unit"]]
     frame.attrs = Provenance.of(
         network,
         data,

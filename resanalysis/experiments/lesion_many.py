@@ -14,6 +14,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
+from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.route import intact, without
@@ -37,6 +38,7 @@ def lesion_many(
     seed: int = 0,
     store: BlockStore | None = None,
     show_progress: bool = False,
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """Delete k units drawn at random and measure the network, for several k.
 
@@ -51,6 +53,7 @@ def lesion_many(
     transitions : whether units that change the stream's shape may be deleted: ``"eligible"``,
         ``"excluded"``, or ``"both"`` protocols side by side (the paper does not say).
     metric : a score of your own, as in ``lesion``; its means are ``metric`` and ``intact_metric``.
+    answers : as in ``lesion``.
 
     Returns
     -------
@@ -83,8 +86,12 @@ def lesion_many(
         store=store,
         show_progress=show_progress,
         description="lesion_many",
+        answers=answers,
     )
     frame = _table(chosen, names, scores, draws, seed).assign(chance_error=chance_error(data))
+    if answers is not None:
+        number = {units: route for route, units in enumerate(names, start=1)}
+        frame["route"] = [number[subset.units] for _, subset in chosen]
     frame.attrs = Provenance.of(
         network,
         data,

@@ -26,9 +26,11 @@ from resanalysis.experiments.prune_order import (
 )
 from resanalysis.experiments.prune_row import COLUMNS, Measured, row_of
 from resanalysis.experiments.stream import stream
+from resanalysis.measures.chance import chance_error
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
+from resanalysis.routes.answers import Answers
 from resanalysis.routes.batches import Batches, BlockStore, chosen_batch_size
 from resanalysis.routes.evaluator import evaluate
 from resanalysis.routes.forward_only import forward_only
@@ -56,6 +58,7 @@ def prune(
     seed: int = 0,
     store: BlockStore | None = None,
     show_progress: bool = False,
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """Delete units one after the other, in several orders, and measure the network after each.
 
@@ -78,6 +81,7 @@ def prune(
     calibration : share of the examples that the orders are found on.
     timing : seconds to measure speed-ups for, about; 0 leaves them out.
     batch_size, device, store, show_progress : how it runs; they change no number but the speed-ups.
+    answers : as in ``lesion``, of the examples that the numbers are from.
 
     Returns
     -------
@@ -125,6 +129,7 @@ def prune(
         store=prefixed(store, "measured"),
         show_progress=show_progress,
         description="prune",
+        answers=answers,
     )
     place = {gone: row for row, gone in enumerate(removals, start=1)}
     costs = unit_costs(network, Batches.of(network, rest).batch(0, min(2, len(rest))).inputs)
@@ -137,6 +142,10 @@ def prune(
             name = network.units[gone[-1]].name
             rows.append(row | {"order": order.name, "draw": order.draw, "name": name})
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    if answers is not None:
+        frame["route"] = [
+            place.get(frozenset(int(unit) for unit in units.split()), 0) for units in frame["units"]
+        ]
     timed = _timed(network, rest, found, steps, timing, batch_size, device)
     if timed is not None:
         removed, _, moved, inputs = timed
@@ -166,9 +175,8 @@ def prune(
 
 def _chance(data: Dataset) -> float | None:
     """Share of the most common class: what the best answer has right that looks at no example."""
-    if data.labels is None or np.ndim(data.labels) != 1:
-        return None
-    return float(np.unique(data.labels, return_counts=True)[1].max() / len(data))
+    error = chance_error(data)
+    return None if np.isnan(error) else 1 - error
 
 
 def _parts_run(network: ResidualNetwork) -> list[str]:

@@ -15,6 +15,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.measures.yardstick import Measure, yardstick
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
+from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.rearranged import KINDS, Kind, Runs, middles, movable_runs, rearrangements
 from resanalysis.routes.route import intact
@@ -38,6 +39,7 @@ def rearrange(
     seed: int = 0,
     store: BlockStore | None = None,
     show_progress: bool = False,
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """Alter the middle of a network in several ways, wider and wider, and measure what it still can do.
 
@@ -65,6 +67,7 @@ def rearrange(
     stage : rearrange the units of this stage alone.
     measure : what the score counts: ``accuracy`` (of the next token, for language models) where there
         are labels, else ``agreement`` with the intact network.
+    answers : as in ``lesion``.
 
     Returns
     -------
@@ -98,6 +101,7 @@ def rearrange(
         store=store,
         show_progress=show_progress,
         description="rearrange",
+        answers=answers,
     )
     of_examples = scores.values["agreement" if yard.measure == "agreement" else "error"]
     right = of_examples.astype(np.float64)
@@ -131,6 +135,8 @@ def rearrange(
         frame[name] = scores.mean(name)
     frame["intact_error"], frame["chance"] = scores.mean("error")[0], yard.chance
     frame["size"] = frame.pop("size")
+    if answers is not None:
+        frame["route"] = range(len(frame))
     frame.attrs = Provenance.of(
         network,
         data,

@@ -16,6 +16,7 @@ from resanalysis.errors import ResanalysisError
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
+from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.orders import (
@@ -62,6 +63,7 @@ def reorder(
     seed: int = 0,
     store: BlockStore | None = None,
     show_progress: bool = False,
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """Exchange random pairs of units whose streams have the same shape, more and more of them.
 
@@ -80,6 +82,7 @@ def reorder(
         few orders near 1 and in nearly all far from it, and costs more than others. ``hold=[0]`` takes that
         away.
     metric : a score of your own, as in ``lesion``; its mean is the column ``metric``.
+    answers : as in ``lesion``.
 
     Returns
     -------
@@ -111,6 +114,7 @@ def reorder(
         store=store,
         show_progress=show_progress,
         description="reorder",
+        answers=answers,
     )
     measured = MEASURED if metric is None else (*MEASURED, "metric")
     width = TAU_BIN[protocol]
@@ -131,6 +135,8 @@ def reorder(
     values = {name: scores.values[name] for name in measured}
     means = crossed_columns(values, together, frame["listed"].tolist(), seed=seed)
     frame = pd.concat([frame, means], axis=1).assign(chance_error=chance_error(data))
+    if answers is not None:
+        frame["route"] = frame["draw"]
     frame.attrs = Provenance.of(
         network,
         data,

@@ -18,7 +18,7 @@ def predicted_tokens(data: EvaluationData) -> NDArray[np.int64] | None:
     no target.
     """
     labels = data.batch(0, 1)[1]
-    if labels is None or labels.ndim != 2:
+    if labels is None or labels.ndim != 2 or labels.dtype is torch.bool:
         return None
 
     def predicted(batch: Batch) -> Block:

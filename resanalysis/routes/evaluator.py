@@ -13,6 +13,7 @@ from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork, Side
+from resanalysis.routes.answers import Answers
 from resanalysis.routes.batches import (
     Batch,
     Batches,
@@ -24,7 +25,7 @@ from resanalysis.routes.batches import (
 from resanalysis.routes.forward_only import forward_only, in_bf16, parts_run
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.route import Route
-from resanalysis.routes.scores import NAMES, Scorer, described
+from resanalysis.routes.scores import ANSWERS, Scorer, described, names_of
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
 from resanalysis.view.outputs import logits_of
 
@@ -56,6 +57,7 @@ def evaluate(
     memory: int | None = None,
     fast: bool = True,
     metric: Metric | None = None,
+    answers: Answers | None = None,
     store: BlockStore | None = None,
     show_progress: bool = False,
     description: str = "evaluating",
@@ -71,6 +73,7 @@ def evaluate(
     fast : fold batch norm and fuse (``resanalysis.routes.forward_only``); predictions stay the same.
     metric : a score of your own, called with a batch's output, its labels (or ``None``) and the intact
         network's output; returns a number per example, kept as ``metric``.
+    answers : filled with the scores of every route and example, and with predictions and entropies.
     store : finished blocks are read from it and written to it.
 
     Returns
@@ -100,19 +103,23 @@ def evaluate(
 
     def begin(batch: Batch) -> Callable[[str], Block]:
         h, side = entered(ready, batch)
-        scorer = Scorer.of(ready.leave(*ready.walk(h, side)), batch.labels, metric, batch.rows)
+        output = ready.leave(*ready.walk(h, side))
+        scorer = Scorer.of(output, batch.labels, metric, batch.rows, answers is not None)
         return lambda name: _block_scores(ready, blocks[name], h, side, scorer, batch)
 
     with torch.inference_mode():
         work = {name: block.tree.size for name, block in blocks.items()}
         found = batches.measured(work, begin, description)
-    names = NAMES if metric is None else (*NAMES, "metric")
+    names = names_of(metric, answers is not None)
     values = np.empty((len(names), len(routes), len(data)), dtype=np.float32)
     for key, block in blocks.items():
         known = joined(found.pop(key))  # let go as it is copied: together they are as large as all
         for row, name in enumerate(names):
             values[row, block.numbers] = known[name]
-    return Scores({name: values[row] for row, name in enumerate(names)})
+    found_scores = {name: values[row] for row, name in enumerate(names)}
+    if answers is not None:
+        answers.keep(data, found_scores)
+    return Scores({name: rows for name, rows in found_scores.items() if name not in ANSWERS})
 
 
 def _block_scores(

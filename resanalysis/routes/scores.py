@@ -14,6 +14,8 @@ from resanalysis.routes.metric import Metric, measured_by
 from resanalysis.view.outputs import logits_of
 
 NAMES = ("error", "loss", "agreement", "kl")
+ANSWERS = ("prediction", "entropy")
+"""What is kept beside them where every answer is: see ``Answers``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,8 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
         t + 1; its scores are means over positions. Or (N, classes, H, W) of a segmentation; means
         over pixels.
     labels : (N,), or (N, T) token ids with −100 where nothing is to be predicted, or (N, H, W) classes,
-        where a number that is no class is left out; ``None`` leaves error and loss undefined (NaN).
+        where a number that is no class is left out; ``None`` leaves error and loss undefined (NaN). Or
+        booleans (N, classes), where several classes are right: the loss is −log of their probability together.
     intact : the intact network's logits; a ``Reference`` where many outputs are compared with them.
 
     Returns
@@ -68,7 +71,12 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
     """
     reference = intact if isinstance(intact, Reference) else Reference.of(intact)
     values = by_position(logits)
-    targets, kept = aligned_targets(logits, labels)
+    accepted = labels if labels is not None and labels.dtype is torch.bool else None
+    targets, kept = aligned_targets(logits, labels if accepted is None else None)
+    if accepted is not None and accepted.shape != logits.shape:
+        raise ResanalysisError(
+            f"the labels are of {accepted.shape[1]} classes, and the model's output is {tuple(logits.shape)}"
+        )
     rows = torch.full((len(NAMES), *values.shape[:2]), torch.nan, device=values.device)
     # Piece by piece, since the logits of a language model are many times larger than its streams.
     for some in _pieces(values):
@@ -79,6 +87,10 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
             at = targets[some].clamp_min(0)
             rows[0][some] = ((predicted != at) | ~finite).float()
             rows[1][some] = normaliser - own.gather(-1, at[..., None])[..., 0]
+        if accepted is not None:
+            right = accepted[some[0], None]
+            rows[0][some] = (~right.gather(-1, predicted[..., None])[..., 0] | ~finite).float()
+            rows[1][some] = normaliser - own.masked_fill(~right, -torch.inf).logsumexp(-1)
         rows[2][some] = ((predicted == reference.predicted[some]) & finite).float()
         probability = (theirs - reference.normaliser[some][..., None]).exp_()
         divergence = theirs.sub(own).mul_(probability).sum(-1)
@@ -96,6 +108,7 @@ class Scorer:
     intact : its logits, if there are any in it.
     labels, metric : ``None`` where there are none.
     examples : in the batch.
+    answers : whether each output's prediction and entropy are kept too.
     """
 
     output: Any
@@ -103,17 +116,24 @@ class Scorer:
     labels: Tensor | None
     metric: Metric | None
     examples: int
+    answers: bool = False
 
     @staticmethod
-    def of(output: Any, labels: Tensor | None, metric: Metric | None, examples: int) -> Scorer:
+    def of(
+        output: Any,
+        labels: Tensor | None,
+        metric: Metric | None,
+        examples: int,
+        answers: bool = False,
+    ) -> Scorer:
         logits = logits_of(output)
         intact = None if logits is None else Reference.of(logits)
-        return Scorer(output, intact, labels, metric, examples)
+        return Scorer(output, intact, labels, metric, examples, answers)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the rows."""
-        return NAMES if self.metric is None else (*NAMES, "metric")
+        return names_of(self.metric, self.answers)
 
     def rows(self, output: Any) -> Tensor:
         """The scores (names, examples) of one output, on the CPU."""
@@ -127,6 +147,11 @@ class Scorer:
             rows = torch.full((len(NAMES), self.examples), torch.nan)
         else:
             rows = scores(logits, self.labels, self.intact).cpu()
+        if self.answers:
+            answered = torch.full((len(ANSWERS), self.examples), torch.nan)
+            if logits is not None:
+                answered = answers_in(logits, self.labels).cpu()
+            rows = torch.cat([rows, answered])
         if self.metric is None:
             return rows
         if (
@@ -136,6 +161,30 @@ class Scorer:
         else:
             own = measured_by(self.metric, output, self.labels, self.output, self.examples)
         return torch.cat([rows, own[None]])
+
+
+def names_of(metric: Metric | None, answers: bool) -> tuple[str, ...]:
+    """Of the rows of a ``Scorer``."""
+    return (*NAMES, *(ANSWERS if answers else ()), *(() if metric is None else ("metric",)))
+
+
+def answers_in(logits: Tensor, labels: Tensor | None) -> Tensor:
+    """Prediction and entropy (nats) of each example, as rows (2, N) in that order.
+
+    Of a language model or a segmentation the entropy is the mean over the positions that ``labels`` leave, and
+    there is no one prediction (NaN). An output that is not finite predicts −1, and its entropy is NaN.
+    """
+    several = labels is not None and labels.dtype is torch.bool
+    kept = aligned_targets(logits, None if several else labels)[1]
+    values = by_position(logits)
+    rows = torch.full((len(ANSWERS), *values.shape[:2]), torch.nan, device=values.device)
+    for some in _pieces(values):
+        own = values[some].float()
+        rows[0][some] = torch.where(own.sum(-1).isfinite(), own.argmax(-1), -1).float()
+        rows[1][some] = torch.special.entr(own.softmax(-1)).sum(-1)
+    if values.shape[1] > 1:
+        rows[0] = torch.nan
+    return torch.stack([_mean(row, kept) for row in rows])
 
 
 def described(output: Any) -> str:
@@ -190,6 +239,11 @@ def aligned_targets(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | Non
     every = torch.ones(positions, dtype=torch.bool, device=logits.device)
     if labels is None:
         return None, every
+    if labels.dtype is torch.bool:
+        raise ResanalysisError(
+            "some examples have several right classes, and this is of the one right class; leave --labels out, "
+            "or give it a file with one class an image"
+        )
     fitting = logits[:, 0].shape if logits.ndim == 4 else logits.shape[:-1]
     if labels.shape != fitting:
         raise ResanalysisError(

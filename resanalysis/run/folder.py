@@ -10,8 +10,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import pandas as pd
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, and a run may dra
     from matplotlib.figure import Figure
 
 PARTIAL = ".partial"
+MOST_ROWS = 10**6
+"""Of a text file; more take minutes to write and to read."""
 
 
 class Run:
@@ -115,7 +119,14 @@ class Run:
         return PartialStore(folder)
 
     def keep_table(self, stem: str, frame: pd.DataFrame) -> Path:
-        """Keep ``STEM.csv`` for the end: shortest exact floats, exact integers, ``true`` and ``false``."""
+        """Keep ``STEM.csv`` for the end: shortest exact floats, exact integers, ``true`` and ``false``.
+
+        A table of more than a million rows is ``STEM.parquet`` instead, where pyarrow is installed.
+        """
+        if len(frame) > MOST_ROWS and _has_parquet(stem, len(frame)):
+            return self.keep(
+                f"{stem}.parquet", frame.to_parquet(None, engine="pyarrow", index=False)
+            )
         table = frame.copy(deep=False)
         for column in table.columns:
             table[column] = [cell(value) for value in frame[column].to_numpy()]
@@ -197,3 +208,15 @@ class Run:
 def _remove(folders: Iterable[Path]) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_parquet(stem: str, rows: int) -> bool:
+    """Whether a large table can be written as Parquet; without pyarrow it is text, after a note."""
+    if find_spec("pyarrow") is not None:
+        return True
+    warn(
+        f"{stem}.csv has {rows:,} rows of text; with pyarrow installed (pip install "
+        '"resanalysis[parquet]") it is the smaller and faster ' + f"{stem}.parquet",
+        stacklevel=3,
+    )
+    return False

@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
+from warnings import warn
 
+from resanalysis.errors import printable
 from resanalysis.experiments import Experiment
+from resanalysis.run.cautions import cautions
 from resanalysis.run.folder import Run
 from resanalysis.run.manifest import versions
 from resanalysis.run.store import PartialStore
@@ -116,6 +120,7 @@ class Analysis:
             named = {"model": subject.model, "data": subject.source, "device": subject.device}
             if subject.data_from is not None:
                 facts["data_from"] = subject.data_from
+            facts |= pixels_of(subject)
             of_subject = {
                 "model_sha256": subject.model_sha256,
                 "data_sha256": subject.data_sha256,
@@ -123,6 +128,11 @@ class Analysis:
                 "view": subject.view(),
             }
         main = next(iter(tables.values()))
+        notes = [] if subject is None else cautions(subject, main)
+        for note in notes:
+            warn(printable(note), stacklevel=2)
+        if notes:
+            facts["notes"] = notes
         self.run.finish(
             options={**named, **self.options},
             seed=self.seed,
@@ -130,6 +140,16 @@ class Analysis:
             facts={**{str(key): fact for key, fact in main.attrs.items()}, **facts},
             **of_subject,
         )
+
+
+def pixels_of(subject: Measured) -> dict[str, Any]:
+    """How files of images were read: of each model by its label, where there are several."""
+    parts: dict[str, Any] = getattr(subject, "parts", None) or {"": subject}
+    each = {label: part.data.pixels for label, part in parts.items() if part.data is not None}
+    found = {label: pixels.facts() for label, pixels in each.items() if pixels is not None}
+    if not found:
+        return {}
+    return {"pixels": found if len(parts) > 1 else next(iter(found.values()))}
 
 
 def measured(
@@ -158,5 +178,9 @@ def measured(
     tables = experiment.measure(analysis.subject, **options)
     done = time.perf_counter()
     drawn = (figures or as_drawn)(experiment.stem, partial(experiment.draw, tables))
+    for stem in experiment.drawn_beside:
+        if stem in tables:
+            draw = getattr(import_module(f"resanalysis.figures.{stem}"), stem)
+            drawn |= (figures or as_drawn)(stem, partial(draw, tables[stem]))
     analysis.record(tables, drawn, done)
     return tables

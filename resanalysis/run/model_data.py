@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from warnings import warn
 
-from resanalysis.checkpoint import DataRecord, ModelInfo, Sample, taken_by
-from resanalysis.datasets import DataError, Dataset, check_vocabulary, dataset, image_dataset
+from resanalysis.checkpoint import DataRecord, ModelInfo, Preprocessing, Sample, taken_by
+from resanalysis.datasets import (
+    DataError,
+    Dataset,
+    Pixels,
+    check_of_files,
+    check_vocabulary,
+    dataset,
+    image_dataset,
+)
 from resanalysis.datasets.normalisation import normalisation
-from resanalysis.errors import LeftOutError
+from resanalysis.errors import LeftOutError, printable
 from resanalysis.run.reading import Reading
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
     mean, std = how.mean, how.std
     if info is not None and info.preprocessing is not None and not (how.normalize or mean or std):
         mean, std = info.preprocessing.mean, info.preprocessing.std
+    known = None if info is None else _recorded_pixels(info.preprocessing)
     of_text = info is not None and source.startswith("text:")
     data = dataset(
         source,
@@ -40,13 +50,42 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
         std=std,
         limit=how.limit,
         seed=how.image_seed,
+        image_size=how.image_size,
+        crop=how.crop,
+        interpolation=how.interpolation,
+        pixels=known,
+        labels=how.labels,
         tokenizer=info.tokenizer if info is not None and of_text else None,
         positions=info.positions if info is not None and of_text else None,
-        labels=None if info is None else info.predicts,
+        predicted=None if info is None else info.predicts,
     )
+    said = (how.image_size, how.crop, how.interpolation)
+    if data.pixels is not None and known is None and None in said:
+        _tell_of_pixels(data.pixels, source if info is None else info.name)
     if info is not None and info.vocabulary is not None:
         check_vocabulary(data, info.vocabulary, info.name)
     return data
+
+
+def _recorded_pixels(recorded: Preprocessing | None) -> Pixels | None:
+    """What the model says of files of images; of a size alone, that it takes whole images in it."""
+    if recorded is None or recorded.pixels is not None:
+        return None if recorded is None else recorded.pixels
+    if recorded.input_size is None or len(recorded.input_size) != 3:
+        return None
+    high, wide = recorded.input_size[1:]
+    resize = high if high == wide else (high, wide)
+    return Pixels((high, wide), resize, said_by="the size that the model records")
+
+
+def _tell_of_pixels(pixels: Pixels, model: str) -> None:
+    warn(
+        printable(
+            f"nothing says which images {model} was made for: {pixels}. If it was made for others, say "
+            "--image-size, --crop and --interpolation: errors may be off by a point"
+        ),
+        stacklevel=2,
+    )
 
 
 def own_data(
@@ -81,6 +120,13 @@ def own_data(
 
 
 def _of_sample(info: ModelInfo, sample: Sample, source: str, how: Reading) -> Dataset:
+    check_of_files(
+        source,
+        image_size=how.image_size,
+        crop=how.crop,
+        interpolation=how.interpolation,
+        labels=how.labels,
+    )
     recorded = info.preprocessing
     mean, std = normalisation(
         source,

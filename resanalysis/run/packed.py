@@ -22,6 +22,7 @@ from resanalysis.checkpoint import (
     save_checkpoint,
 )
 from resanalysis.datasets import Dataset, image_dataset
+from resanalysis.datasets.pixels import Pixels
 from resanalysis.errors import ResanalysisError
 from resanalysis.models.architecture import Architecture
 from resanalysis.network import Inputs
@@ -132,9 +133,20 @@ def _packable(loaded: Loaded) -> tuple[ModelInfo, Architecture, Dataset, Preproc
         raise ResanalysisError(
             f"{loaded.source} is no images, which is what a packed model carries"
         )
+    if data.accepted is not None:
+        raise ResanalysisError(
+            f"{loaded.source} has several right classes an image, and a packed model carries one; leave "
+            "--labels out, or give it a file with one class an image"
+        )
     if data.labels is not None:
         check_labels(loaded.module, data, loaded.example, loaded.model)
-    return info, info.built, data, Preprocessing(data.mean, data.std)
+    return info, info.built, data, Preprocessing(data.mean, data.std, pixels=_pixels(info, data))
+
+
+def _pixels(info: ModelInfo, data: Dataset) -> Pixels | None:
+    """As these files were read; of images that are as they are, what the model says of files."""
+    known = None if info.preprocessing is None else info.preprocessing.pixels
+    return data.pixels or known
 
 
 def intact_score(module: nn.Module, data: Dataset, device: str) -> dict[str, float]:

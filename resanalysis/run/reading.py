@@ -29,6 +29,8 @@ class Reading:
     submodule, group, plain : which chain of it is analysed, and how fine its units are.
     output : which of the things it returns is scored.
     normalize, mean, std : how images are normalised, where the checkpoint does not record it.
+    image_size, crop, interpolation : how files of images are resized, where the model does not say it.
+    labels : a file of labels for the images of a folder, or ``imagenet``.
     needs_data : whether, where no data is named, what the model records or carries of it is taken.
     limit, image_seed : a stratified subset of the data, and the seed that chooses it.
     input_shape : of one input, where there is no data.
@@ -46,6 +48,10 @@ class Reading:
     normalize: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    image_size: int | None = None
+    crop: float | None = None
+    interpolation: str | None = None
+    labels: str | None = None
     needs_data: bool = False
     limit: int | None = None
     image_seed: int = 0

@@ -145,7 +145,7 @@ def _save(
         run.out / f"{architecture}.pt",
         state.model,
         architecture=architecture,
-        preprocessing=Preprocessing(mean, std, tuple(training.images.shape[1:])),
+        preprocessing=Preprocessing(mean, std, tuple(training.images.shape[1:]), test_set.pixels),
         classes=test_set.classes,
         tested=DataRecord(plan.test_data or plan.data, "test", digest, len(test_set)),
         sample=sample_of(test_set, SAMPLE_BYTES) if plan.sample else None,

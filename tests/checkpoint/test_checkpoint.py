@@ -481,7 +481,10 @@ def test_input_that_does_not_fit() -> None:
     ):
         check_fit(cifar(8), grey, None, "m.th", "d")
     info = ModelInfo("m", None, Preprocessing((0.5,), (0.5,), (3, 32, 32)))
-    with pytest.raises(DataError, match=r"takes images of 3×32×32 .*Give it data of that shape$"):
+    with pytest.raises(
+        DataError,
+        match=r"takes images of 3×32×32 .*of that shape; folder:DIR with --image-size 32 reads images so$",
+    ):
         check_fit(cifar(8), grey, info, "m", "d")
     vit = torchvision.models.VisionTransformer(32, 16, 1, 1, 8, 8, num_classes=2).eval()
     with pytest.raises(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 
 def response_frame() -> pd.DataFrame:
@@ -188,3 +191,31 @@ def refinement_frame(units: int = 27) -> pd.DataFrame:
          "mean": mean, "mean_low": mean - 0.01 * (left > 0), "mean_high": mean + 0.02 * (left > 0),
          "spread": 0.3 * np.sqrt(left)}
     )  # fmt: skip
+
+
+def classes_frame(classes: int = 10, units: int = 27) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"class": label, "class_name": f"class {label}", "n": 20, "unit": unit, "name": f"u{unit}",
+         "delta": rng.normal(0.1, 0.2) + 0.01 * label, "p_fdr": rng.random() ** 3}
+        for label in range(classes) for unit in range(units)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return frame.assign(delta_low=frame["delta"] - 0.1, delta_high=frame["delta"] + 0.1)
+
+
+def borderline_frame(examples: int = 60, units: int = 27, pictures: int = 24) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    flips = np.sort(rng.binomial(units, 0.2, examples))[::-1]
+    frame = pd.DataFrame(
+        {"example": range(examples), "label": rng.integers(0, 3, examples),
+         "prediction": rng.integers(0, 3, examples), "flips": flips, "of": units}
+    )  # fmt: skip
+    files: list[bytes] = []
+    for number in range(pictures):
+        content = io.BytesIO()
+        shape = (8, 8) if number % 2 else (8, 8, 3)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(content, "PNG")
+        files.append(content.getvalue())
+    frame.attrs = {"pictures": files, "classes": ("a long name of a class", "b", "c")}
+    return frame

@@ -19,7 +19,9 @@ from resanalysis import figures
 from resanalysis.errors import ResanalysisError
 from resanalysis.figures.style import FULL, HALF, PAGE, PALETTE, TALLEST, letters
 from tests.figures.frames import (
+    borderline_frame,
     chain_frame,
+    classes_frame,
     damage_frame,
     effects_frame,
     history_frame,
@@ -61,6 +63,10 @@ def unit_share_frame() -> pd.DataFrame:
 DRAWN: dict[str, tuple[Callable[..., Figure], pd.DataFrame, dict[str, Any], str]] = {
     "inspect": (figures.inspect, chain_frame(27), {}, ""),
     "inspect of few": (figures.inspect, chain_frame(4), {}, "ab"),
+    "lesion_classes": (figures.lesion_classes, classes_frame(), {}, ""),
+    "lesion_classes of many": (figures.lesion_classes, classes_frame(200, 9), {}, ""),
+    "lesion_borderline": (figures.lesion_borderline, borderline_frame(), {}, ""),
+    "lesion_borderline without": (figures.lesion_borderline, borderline_frame(pictures=0), {}, ""),
     "paths": (figures.paths, paths_frame(), {}, "ab"),
     "gradients": (figures.gradients, gradients_frame(), {}, "abc"),
     "unit_share": (figures.unit_share, unit_share_frame(), {}, "ab"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import resanalysis as ra
+from resanalysis.errors import ResanalysisError
 from resanalysis.routes.batches import chosen_batch_size
+from resanalysis.routes.loss import example_losses
 from resanalysis.routes.scores import Reference, margin, scores
 from resanalysis.view.outputs import logits_of
 from tests.conftest import cifar
@@ -148,3 +151,30 @@ def test_margin_of_classes_tokens_and_pixels() -> None:
 def test_a_margin_needs_labels_and_two_classes(output: object, labels: Tensor | None) -> None:
     with pytest.raises(ra.ResanalysisError, match="it needs labels, and a model that returns"):
         margin(output, labels)
+
+
+def test_several_right_classes() -> None:
+    """Right if any is given; the loss is −log of their probability together (ReaL labels)."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(7, 5, generator=generator)
+    accepted = torch.rand(7, 5, generator=generator) < 0.4
+    accepted[:, 0] |= ~accepted.any(1)
+    error, loss, *_ = scores(logits, accepted, logits)
+    for row in range(7):
+        right = accepted[row].nonzero()[:, 0].tolist()
+        assert error[row] == float(int(logits[row].argmax()) not in right)
+        together = sum(float(logits[row].double().softmax(0)[c]) for c in right)
+        assert loss[row].item() == pytest.approx(-math.log(together), abs=1e-5)
+        assert example_losses(logits, accepted)[row].item() == pytest.approx(
+            -math.log(together), abs=1e-12
+        )
+    one = torch.eye(5, dtype=torch.bool)[torch.arange(7) % 5]
+    torch.testing.assert_close(
+        scores(logits, one, logits), scores(logits, torch.arange(7) % 5, logits)
+    )
+    with pytest.raises(
+        ResanalysisError, match=r"the labels are of 5 classes, and the model's outp"
+    ):
+        scores(logits[:, :4], accepted, logits[:, :4])
+    with pytest.raises(ResanalysisError, match=r"some examples have several right classes"):
+        margin(logits, accepted)

@@ -41,6 +41,32 @@ def table() -> pd.DataFrame:
     )
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_large_table_is_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Where pyarrow is installed; else it is text, and a note says so."""
+    frame = table().drop(columns=["units", "count"])
+    monkeypatch.setattr("resanalysis.run.folder.MOST_ROWS", 1)
+    if there:
+        pytest.importorskip("pyarrow")
+    else:
+        monkeypatch.setattr("resanalysis.run.folder.find_spec", lambda _: None)
+    with Run(tmp_path, "lesion") as run:
+        if there:
+            path = run.keep_table("lesion", frame)
+        else:
+            with pytest.warns(UserWarning, match=r"lesion.csv has 2 rows of text; with pyarrow"):
+                path = run.keep_table("lesion", frame)
+        run.finish(options={})
+    assert path.name == ("lesion.parquet" if there else "lesion.csv")
+    assert damaged(tmp_path) == []
+    if there:
+        pd.testing.assert_frame_equal(pd.read_parquet(path), frame, check_dtype=False)
+    else:
+        assert rows_of(path)[1]["transition"] == "true"
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
