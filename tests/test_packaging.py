@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "resanalysis")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "resanalysis", "studies")
 BUILD = "from setuptools.build_meta import {0}; {0}('dist')"
 
 
@@ -29,9 +29,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(
-                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+            ignored = shutil.ignore_patterns("__pycache__")
+            # resanalysis/studies stays the link that it is in a checkout
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy(ROOT / name, folder)
     (folder / "dist").mkdir()
@@ -48,7 +48,8 @@ def built(copy: Path, what: str) -> Path:
 
 def package_files() -> set[str]:
     paths = (path for path in (ROOT / "resanalysis").rglob("*") if path.is_file())
-    return {str(p.relative_to(ROOT)) for p in paths if "__pycache__" not in p.parts}
+    own = {str(p.relative_to(ROOT)) for p in paths if "__pycache__" not in p.parts}
+    return own | {f"resanalysis/{p.relative_to(ROOT)}" for p in (ROOT / "studies").glob("*/*")}
 
 
 @pytest.mark.slow
@@ -69,6 +70,12 @@ def test_the_wheel_holds_the_package_and_runs(copy: Path, tmp_path: Path) -> Non
         )
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "results" / f"{words[0]}.csv").is_file()
+    line = [sys.executable, "-m", "resanalysis", "study", "run", "veit2016", "--only", "paths"]
+    done = subprocess.run(
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results" / "paths" / "paths.csv").is_file()
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ for _module in (train_, pack_, report_, check_):
     _register(_module, WHOLE)
 
 study = typer.Typer(
-    help="The papers in studies/, run on your own files.",
+    help="The papers, run on the networks that ship or on your own files.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -62,8 +62,10 @@ command(study, panel="Commands", example="resanalysis study list")(study_.list_)
 command(
     study,
     panel="Commands",
-    example="resanalysis study run he2015 --set resnet20=r20.th --set resnet56=r56.th "
-    "--set data=test.npz --set published=fig7.csv",
+    example="resanalysis study run veit2016 --jobs 2\n"
+    "resanalysis study run he2015 --scale full --only response --set resnet20=r20.th "
+    "--set resnet56=r56.th --set data=test.npz",
+    without=study_.WITHOUT,
 )(study_.run)
 
 

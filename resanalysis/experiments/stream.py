@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from resanalysis.experiments.stream_images import MEASURED, measured_images
 from resanalysis.measures.passage import (
     batch_norm_scale,
+    gate_bias,
     learned_scale,
 )
-from resanalysis.network import ResidualNetwork
+from resanalysis.network import ResidualNetwork, ResidualUnit
 from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, EvaluationData
 from resanalysis.statistics.intervals import intervals_of
@@ -58,8 +59,8 @@ def stream(
         this unit, for the units of the last stage; agreement is with the whole model.
         ``gate`` : mean transform gate of a highway unit.
         and without interval ``bn_scale``, mean |γ| of the batch norm the branch ends in; ``scale``, mean
-        size of the factor it ends in (layer scale, SkipInit); ``stage``, ``transition``. What does
-        not exist is NaN.
+        size of the factor it ends in (layer scale, SkipInit); ``gate_bias``, mean bias of a transform gate;
+        ``stage``, ``transition``. What does not exist is NaN.
 
     Raises
     ------
@@ -91,6 +92,7 @@ def stream(
         "transition": [unit.transition for unit in network.units],
         "bn_scale": _numbers([batch_norm_scale(unit.branch) for unit in network.units]),
         "scale": _numbers([learned_scale(unit.branch) for unit in network.units]),
+        "gate_bias": _numbers([_gate_bias(unit) for unit in network.units]),
     }
     frame = frame.assign(**facts, **bounds)
     frame.attrs = Provenance.of(
@@ -101,6 +103,10 @@ def stream(
         vectors="one per token" if _by_token(network) else "one per image",
     ).facts()
     return frame
+
+
+def _gate_bias(unit: ResidualUnit) -> float | None:
+    return gate_bias(unit.skip) if unit.skip_kind == "gate" else None
 
 
 def _by_token(network: ResidualNetwork) -> bool:

@@ -121,6 +121,23 @@ def learned_scale(branch: nn.Module) -> float | None:
     return None if found is None or found[0] != "factor" else found[1]
 
 
+def gate_bias(skip: nn.Module) -> float | None:
+    """Mean bias of a highway unit's transform gate; ``None`` if it has none. It starts below 0: carrying.
+
+    Source: Srivastava, Greff and Schmidhuber 2015, §2.2.
+    """
+    body = getattr(skip, "body", skip)
+    if not isinstance(body, fx.GraphModule):
+        return None
+    for node in body.graph.nodes:
+        if node.op == "call_function" and _operation(node) == "sigmoid":
+            linear = node.args[0]
+            bias = linear.args[2] if len(linear.args) > 2 else None
+            if isinstance(bias, fx.Node) and bias.op == "get_attr":
+                return float(_attribute(body, str(bias.target)).detach().double().mean().cpu())
+    return None
+
+
 def _ending(branch: nn.Module) -> tuple[str, float] | None:
     body = getattr(branch, "body", branch)
     if isinstance(body, fx.GraphModule):

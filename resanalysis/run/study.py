@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
-import pandas as pd
-
 from resanalysis.errors import ResanalysisError
-from resanalysis.run.manifest import read_manifest
 from resanalysis.run.study_trust import check_steps
 
 FILE = "study.toml"
+SCALES = ("small", "full")
+OUT, STUDY = "out", "study"
+"""Placeholders every study has: the folder of the results, in which ``{out}/STEP/…`` is what STEP wrote, and
+the study's own folder, for the published curves in it."""
 
 
 class StudyError(ResanalysisError):
@@ -25,11 +28,18 @@ class StudyError(ResanalysisError):
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a study, its words with ``{placeholders}``."""
+    """One command of a study, its words with ``{placeholders}``.
+
+    Attributes
+    ----------
+    scales : at which it runs.
+    expected : by scale, the numbers it gave and what they were recorded with.
+    """
 
     name: str
     command: str
-    expected: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    scales: tuple[str, ...] = SCALES
+    expected: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     def words(self, values: Mapping[str, str]) -> list[str]:
         """The command's words after ``resanalysis``, with the user's files filled in.
@@ -43,23 +53,52 @@ class Step:
             raise StudyError(f"step {self.name} needs --set {missing[0]}=…")
         return [word.format(**values) for word in shlex.split(self.command)[1:]]
 
+    def after(self) -> set[str]:
+        """The steps whose files it reads."""
+        return set(re.findall(r"\{out\}/([^/\s]+)/", self.command))
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Two ways of training, several seeds each, and how far apart their means may be and count as equal."""
+
+    name: str
+    one: tuple[str, ...]
+    other: tuple[str, ...]
+    quantity: str
+    margin: float
+
 
 @dataclass(frozen=True)
 class Study:
-    """What ``study.toml`` says: the paper, what it needs, and the steps in order."""
+    """What ``study.toml`` says: the paper, what it needs at each scale, and the steps in order."""
 
     folder: Path
     title: str
     authors: str
     venue: str
     figures: tuple[str, ...]
-    needs: Mapping[str, str]
+    needs: Mapping[str, Mapping[str, str]]
     steps: tuple[Step, ...]
+    equivalence: tuple[Arms, ...] = ()
+
+    def at(self, scale: str) -> list[Step]:
+        """The steps of a scale."""
+        return [step for step in self.steps if scale in step.scales]
+
+    def values(self, scale: str) -> dict[str, str]:
+        """What each placeholder of that scale is where the user gives nothing."""
+        return {name: by[scale] for name, by in self.needs.items() if scale in by}
 
 
 def names_in(text: str) -> set[str]:
     """The placeholders of a command."""
     return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def shipped_studies() -> Path:
+    """The folder of the studies that come with the package; in a checkout it is ``studies/``."""
+    return Path(str(files("resanalysis") / "studies"))
 
 
 def read_study(folder: Path) -> Study:
@@ -81,78 +120,88 @@ def read_study(folder: Path) -> Study:
         raise StudyError(f"{path}: {error}") from None
     check_steps(content, path)
     try:
-        expected = content.get("expected", {})
-        steps = tuple(
-            Step(str(run["name"]), str(run["command"]), expected.get(run["name"], {}))
-            for run in content["run"]
-        )
         study = Study(
             folder=folder,
             title=str(content["title"]),
             authors=str(content["authors"]),
             venue=str(content["venue"]),
             figures=tuple(str(figure) for figure in content["figures"]),
-            needs={str(key): str(value) for key, value in content["needs"].items()},
-            steps=steps,
+            needs={str(key): _by_scale(value) for key, value in content["needs"].items()},
+            steps=tuple(_step(run, content.get("expected", {})) for run in content["run"]),
+            equivalence=tuple(_arms(arms) for arms in content.get("equivalence", [])),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+        wrong = [*_mistakes(study), *_numbers_of_nothing(study, content.get("expected", {}))]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StudyError(f"{path} lacks or misspells {error}") from None
-    for step in study.steps:
-        unknown = names_in(step.command) - study.needs.keys()
-        if unknown or not step.command.startswith("resanalysis "):
-            what = f"uses {{{min(unknown)}}}, which [needs] does not have" if unknown else ""
-            raise StudyError(f"{path}: step {step.name} {what or 'is no resanalysis command'}")
+    if wrong:
+        raise StudyError(f"{path}: {wrong[0]}")
     return study
+
+
+def _by_scale(value: Any) -> dict[str, str]:
+    """What a placeholder is at each scale: one text for all, or a table of them."""
+    by = value if isinstance(value, dict) else dict.fromkeys(SCALES, value)
+    return {scale: str(by[scale]) for scale in SCALES if scale in by}
+
+
+def _step(run: Mapping[str, Any], expected: Mapping[str, Any]) -> Step:
+    name = str(run["name"])
+    scales = tuple(run.get("scales", SCALES))
+    recorded = {
+        scale: dict(expected[scale][name]) for scale in scales if name in expected.get(scale, {})
+    }
+    return Step(name, str(run["command"]), scales, recorded)
+
+
+def _arms(arms: Mapping[str, Any]) -> Arms:
+    return Arms(
+        str(arms["name"]),
+        tuple(arms["one"]),
+        tuple(arms["other"]),
+        str(arms["quantity"]),
+        float(arms["margin"]),
+    )
+
+
+def _mistakes(study: Study) -> list[str]:
+    """What no step may say; a step reads what earlier ones of its scale wrote."""
+    wrong: list[str] = []
+    for step in study.steps:
+        if not step.command.startswith("resanalysis "):
+            wrong.append(f"step {step.name} is no resanalysis command")
+        wrong += [
+            f"step {step.name} runs at scale {scale}, which is none of {', '.join(SCALES)}"
+            for scale in step.scales
+            if scale not in SCALES
+        ]
+    for scale in SCALES:
+        before: set[str] = set()
+        for step in study.at(scale):
+            for name in sorted(names_in(step.command) - study.values(scale).keys() - {OUT, STUDY}):
+                wrong.append(f"step {step.name} uses {{{name}}}, which [needs] does not have")
+            for name in sorted(step.after() - before):
+                wrong.append(f"step {step.name} reads what step {name} writes: no step before it")
+            before.add(step.name)
+    there = {step.name for step in study.steps}
+    for arms in study.equivalence:
+        for name in sorted({*arms.one, *arms.other} - there):
+            wrong.append(f"equivalence {arms.name} compares step {name}, which there is none of")
+    return wrong
+
+
+def _numbers_of_nothing(study: Study, expected: Mapping[str, Any]) -> list[str]:
+    """Recorded numbers that no step of their scale would be compared with."""
+    wrong: list[str] = []
+    for scale, steps in expected.items():
+        there = {step.name for step in study.at(scale)}
+        for name in sorted(steps.keys() - there):
+            wrong.append(
+                f"[expected.{scale}.{name}] is of no step: write [expected.SCALE.STEP], SCALE one of "
+                f"{', '.join(SCALES)}"
+            )
+    return wrong
 
 
 def studies(folder: Path) -> list[Study]:
     """The studies in the folders of a folder, by name."""
     return [read_study(path.parent) for path in sorted(folder.glob(f"*/{FILE}"))]
-
-
-def comparison(step: Step, out: Path, rtol: float = 1e-3) -> pd.DataFrame:
-    """What a finished step found beside what the study recorded.
-
-    Returns
-    -------
-    DataFrame : ``step``, ``quantity``, ``recorded``, ``found``, ``same`` (numbers within ``rtol``).
-    """
-    facts: dict[str, Any] = {}
-    for entry in read_manifest(out).values():
-        facts |= entry.get("facts") or {}
-    return pd.DataFrame(
-        [
-            {
-                "step": step.name,
-                "quantity": name,
-                "recorded": recorded,
-                "found": found_of(facts, name),
-                "same": _same(recorded, found_of(facts, name), rtol),
-            }
-            for name, recorded in step.expected.items()
-        ],
-        columns=["step", "quantity", "recorded", "found", "same"],
-    )
-
-
-def found_of(facts: Mapping[str, Any], name: str) -> Any:
-    """A fact by its dotted path, such as ``distance.0.median_ratio``; ``None`` if there is none."""
-    found: Any = facts
-    for part in name.split("."):
-        if isinstance(found, Mapping):
-            found = found.get(part)
-        elif isinstance(found, Sequence) and part.isdigit() and int(part) < len(found):
-            found = found[int(part)]
-        else:
-            return None
-    return found
-
-
-def _same(one: Any, other: Any, rtol: float) -> bool:
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(
-            _same(a, b, rtol) for a, b in zip(one, other, strict=True)
-        )
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return abs(one - other) <= rtol * max(abs(one), abs(other))
-    return one == other

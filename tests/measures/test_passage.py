@@ -16,6 +16,7 @@ from resanalysis.measures.passage import (
     angular_distances,
     batch_norm_scale,
     cosines,
+    gate_bias,
     image_mean,
     learned_scale,
     norms,
@@ -124,6 +125,18 @@ def test_transform_gates_are_those_of_the_module() -> None:
         )
         gate = torch.sigmoid(model.t[1](first.left)).mean(1)
         assert torch.allclose(transform_gate(second).float(), gate, atol=1e-4)
+    for unit, gate in zip(network.units, model.t, strict=True):
+        assert gate_bias(unit.skip) == pytest.approx(gate.bias.mean().item())
+
+
+def test_gates_without_a_bias_and_other_skips_have_none() -> None:
+    model = Gated().eval()
+    model.t[0] = nn.Linear(4, 4, bias=False)
+    network = ra.unravel(model, random(5, 4))
+    assert gate_bias(network.units[0].skip) is None
+    assert gate_bias(network.units[1].skip) is not None
+    residual = ra.unravel(cifar(8), torch.randn(2, 3, 16, 16))
+    assert all(gate_bias(unit.skip) is None for unit in residual.units)
 
 
 def test_scale_of_the_last_batch_norm_and_of_layer_scale() -> None:

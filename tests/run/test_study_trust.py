@@ -26,10 +26,9 @@ from tests.run.test_study import TEXT, written
         ("{depth}", "{depth.__class__}", r"writes \{depth.__class__\} with more than a name"),
         ("{depth}", "{depth", "has braces that are no {placeholder}: expected '}'"),
         ("paths --depth", "study run paper --set depth=", "runs a study: a study's steps are other"),
-        ("[expected.paths]\nunits = 9\nmean = 5.5", "", "expected is to be a table"),
-        ("[expected.paths]\nunits = 9\nmean = 5.5", "[expected]\npaths = 5", "expected.paths is to"),
-        ('[needs]\ndepth = "20"', "", "needs is to be a table"),
-        ("[[run]]", "[run]", r"its steps are to be \[\[run\]\] tables, found"),
+        ("[expected.small.paths]\nunits = 9", "", "expected is to be a table"),
+        ("[expected.small.paths]\nunits = 9", "[expected]\nsmall = 5", "expected.small is to"),
+        ('[needs]\ndepth = "20"\nseed = { full = "7" }', "", "needs is to be a table"),
     ],
 )  # fmt: skip
 def test_what_no_study_needs_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -40,6 +39,12 @@ def test_what_no_study_needs_is_refused(tmp_path: Path, old: str, new: str, mess
         read_study(written(tmp_path, text))
     assert str(caught.value).isprintable()
     assert not (tmp_path.parent / "outside").exists()
+
+
+def test_steps_are_tables(tmp_path: Path) -> None:
+    text = TEXT.partition("[[run]]")[0] + '[run]\nname = "paths"\n'
+    with pytest.raises(ResanalysisError, match=r"its steps are to be \[\[run\]\] tables, found"):
+        read_study(written(tmp_path, text))
 
 
 def test_two_steps_of_one_name_would_write_to_one_folder(tmp_path: Path) -> None:

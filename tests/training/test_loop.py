@@ -111,6 +111,29 @@ def test_a_step_is_the_formula_written_out() -> None:
         torch.testing.assert_close(mine.detach(), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_in_every_batch_exactly_so_many_branches_run() -> None:
+    """Counted by the branches themselves, as training calls them: 4 of 6, and not always the same."""
+    model = network("resnet14")
+    batches: list[list[int]] = []
+
+    def begin(module: nn.Module, inputs: Any) -> None:
+        if module.training:
+            batches.append([])
+
+    model.get_submodule("conv1").register_forward_pre_hook(begin)
+    for number, end in enumerate(survivals(model)):
+
+        def ran(module: nn.Module, inputs: Any, output: Any, number: int = number) -> None:
+            if module.training:
+                batches[-1].append(number)
+
+        end.register_forward_hook(ran)
+    recipe = Recipe(epochs=3, batch_size=8, train_units=4)
+    train(model, examples(40), examples(8), recipe=recipe, show_progress=False)
+    assert [len(units) for units in batches] == [4] * 15
+    assert len({tuple(units) for units in batches}) > 5
+
+
 def test_it_learns_and_says_how_well() -> None:
     data, test = examples(64), examples(40, 1)
     recipe = Recipe(epochs=6, batch_size=16, learning_rate=0.05, crop_padding=0)
