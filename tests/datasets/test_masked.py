@@ -105,7 +105,7 @@ def test_the_lesions_of_a_masked_language_model(
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "lesion.csv")
     assert table["unit"].tolist() == [-1, 0, 1]
-    data = ra.dataset(words[3], tokenizer=masked, labels="masked")
+    data = ra.dataset(words[3], tokenizer=masked, predicted="masked")
     found = losses_of(masked, data)
     total, count = sum(loss * n for loss, n in found), sum(n for _, n in found)
     assert table["perplexity"][0] == pytest.approx(np.exp(total / count), rel=1e-4)
