@@ -83,6 +83,7 @@ EXPERIMENTS = (
         command="lesion",
         curve=("removed", "error"),
         in_report=lambda _: {"transitions": "both", "draws": 30},
+        flags=(("removed", "--remove"),),
     ),
     Experiment(
         "reorder",
@@ -104,18 +105,22 @@ EXPERIMENTS = (
         "which path lengths carry the gradient: summed exactly over all 2ⁿ paths, RMS, and sampled",
         curve=("length", "signed_share"),
         in_report=_gradients_in_report,
+        flags=(("images", "--limit"),),
     ),
     Experiment(
         "unit_share",
         "which units carry the gradient of each path length?",
         command="gradients",
         in_report=_unit_share_in_report,
+        flags=(("images", "--limit"),),
+        always=("--units",),
     ),
     Experiment(
         "response",
         "how strongly does each layer respond? several models side by side",
         takes="modules",
         in_report=lambda subject: {"kinds": subject.usual_kind, "submodule": subject.submodule},
+        flags=(("submodule", ""),),
     ),
     Experiment(
         "stream",

@@ -40,6 +40,8 @@ class Experiment:
     drawn_with : the tables its figure takes beside its own, by the name of the argument.
     reuses : tables of other experiments that it can be given, by the name of the argument, so that a report
         measures nothing twice.
+    flags : options by name whose flag on the command line is not ``--name``; "" for none.
+    always : what the command line says for this table and no other of its command.
     curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
     in_report : from the subject to the options it has in a report, or ``None`` where it does not apply.
     """
@@ -53,6 +55,8 @@ class Experiment:
     reuses: tuple[tuple[str, str], ...] = ()
     curve: tuple[str, str] | None = None
     in_report: Chooses = _as_it_is
+    flags: tuple[tuple[str, str], ...] = ()
+    always: tuple[str, ...] = ()
 
     @property
     def home(self) -> str:
