@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from resanalysis.experiments import work
 from resanalysis.experiments.experiment import Experiment
 
 
@@ -76,6 +77,7 @@ EXPERIMENTS = (
         "lesion",
         "which unit does the network need?",
         curve=("unit", "error"),
+        work=work.each_unit,
     ),
     Experiment(
         "lesion_many",
@@ -84,15 +86,18 @@ EXPERIMENTS = (
         curve=("removed", "error"),
         in_report=lambda _: {"transitions": "both", "draws": 30},
         flags=(("removed", "--remove"),),
+        work=work.random_deletions,
     ),
     Experiment(
         "reorder",
         "are units tied to their place?",
         curve=("kendall_tau", "error"),
+        work=work.orders,
     ),
     Experiment(
         "rearrange",
         "do the middle units need their order, or each other?",
+        work=work.middles,
     ),
     Experiment(
         "paths",
@@ -106,6 +111,7 @@ EXPERIMENTS = (
         curve=("length", "signed_share"),
         in_report=_gradients_in_report,
         flags=(("images", "--limit"),),
+        work=work.lengths,
     ),
     Experiment(
         "unit_share",
@@ -114,6 +120,7 @@ EXPERIMENTS = (
         in_report=_unit_share_in_report,
         flags=(("images", "--limit"),),
         always=("--units",),
+        work=work.unit_lengths,
     ),
     Experiment(
         "response",
@@ -129,39 +136,49 @@ EXPERIMENTS = (
         drawn_with=(("spans", "stream_spans"), ("damage", "stream_damage")),
         reuses=(("lesion", "lesion"),),
         curve=("unit", "influence"),
+        work=work.stream_work,
     ),
     Experiment(
         "refinement",
         "do the units of a stage refine one estimate, which its end is?",
         in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
     ),
-    Experiment("cka", "how alike are the streams after any two units, in one network or in two?"),
+    Experiment(
+        "cka",
+        "how alike are the streams after any two units, in one network or in two?",
+        work=work.streams,
+    ),
     Experiment(
         "prune",
         "in which order can units go? writes the shortened model, which runs with torch alone",
         in_report=lambda _: {"timing": 5.0},
+        work=work.greedy,
     ),
     Experiment(
         "interactions",
         "do units depend on each other? the damage of every pair against the sum of the two",
         in_report=_interactions_in_report,
+        work=work.pairs,
     ),
     Experiment(
         "shapley",
         "what is each unit worth, over all orders in which units can go?",
         curve=("unit", "value"),
         in_report=_shapley_in_report,
+        work=work.growing,
     ),
     Experiment(
         "effects",
         "what does skipping a unit do to each later one, directly and in all?",
         in_report=_effects_in_report,
+        work=work.each_effect,
     ),
     Experiment(
         "scaling",
         "what if all branches were longer or shorter?",
         curve=("factor", "error"),
         in_report=_scaling_in_report,
+        work=work.factors,
     ),
 )
 

@@ -63,7 +63,9 @@ def planned(
     for experiment in EXPERIMENTS:
         chosen = experiment.in_report(subject)
         if chosen is None:
-            left_out[experiment.stem] = f"does not apply to this model and data: {experiment.question}"
+            left_out[experiment.stem] = (
+                f"does not apply to this model and data: {experiment.question}"
+            )
         else:
             plans.append(Planned(experiment, {**chosen, **options.get(experiment.stem, {})}))
     return plans, left_out
@@ -76,6 +78,7 @@ def measure_all(
     *,
     seed: int = 0,
     fresh: bool = False,
+    before: Callable[[Planned], object] | None = None,
     after: Callable[[Progress], object] | None = None,
     **running: Any,
 ) -> Progress:
@@ -84,6 +87,7 @@ def measure_all(
     Parameters
     ----------
     plans : what is run, in this order.
+    before : called before each experiment.
     after : called when all are planned, and after each experiment.
     running : ``batch_size``, ``device`` and ``show_progress``, which change no result.
 
@@ -99,13 +103,15 @@ def measure_all(
     if after is not None:
         after(progress)
     for plan in plans:
+        if before is not None:
+            before(plan)
         found = _run(plan, subject, out, progress, seed, fresh, running)
         progress.to_come.remove(plan)
         if isinstance(found, str):
             progress.left_out[plan.experiment.stem] = found
         else:
             progress.tables[plan.experiment.stem] = found
-        if after is not None and progress.tables:
+        if after is not None:
             after(progress)
     if not progress.tables:
         raise ResanalysisError(f"no experiment could be run on {subject.model}")
@@ -123,7 +129,9 @@ def _run(
 ) -> pd.DataFrame | str:
     """One experiment's table, or why it cannot be done here."""
     experiment = plan.experiment
-    known = {name: progress.tables[stem] for name, stem in experiment.reuses if stem in progress.tables}
+    known = {
+        name: progress.tables[stem] for name, stem in experiment.reuses if stem in progress.tables
+    }
     with Run(out, experiment.stem, fresh=fresh) as run:
         analysis = Analysis(run, subject, plan.options, seed)
         try:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from resanalysis.experiments import EXPERIMENTS
+from resanalysis.figures.words import Finding
 from resanalysis.run.atomic import ResultsError, write_atomically
 from resanalysis.run.report.results import Result
 from resanalysis.run.report.section import Of, Section, View, section, view
@@ -106,20 +107,15 @@ def rendered(
 ) -> str:
     """The page's text."""
     titles = {one.stem: one.title for one in sections}
-    several = len(folders) > 1
-    findings = [
-        {
-            "stem": stem,
-            "title": heading,
-            "model": label if several else "",
-            "text": finding.text,
-            "evidence": finding.evidence.strip("; "),
-        }
+    pairs = () if status.pairs is None else status.pairs.findings
+    findings = [_said(one, "pairs", "Model against model") for one in pairs]
+    findings += [
+        _said(one, stem, heading, label)
         for stem, heading in titles.items()
         for label, some in found.items()
         for result in some
         if result.stem == stem
-        for finding in result.findings()
+        for one in result.findings()
     ]
     pictures = [view.picture for one in sections for view in one.views]
     pictures += [one.together for one in sections if one.together is not None]
@@ -142,6 +138,18 @@ def rendered(
             dark_colours=dark_colours("".join(one.wide for one in pictures)),
         )
     )
+
+
+def _said(finding: Finding, stem: str, title: str, model: str = "") -> dict[str, str]:
+    """A finding with the section it is from."""
+    evidence = finding.evidence.strip("; ")
+    return {
+        "stem": stem,
+        "title": title,
+        "model": model,
+        "text": finding.text,
+        "evidence": evidence,
+    }
 
 
 def model_facts(of: Of, found: Sequence[Result]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from resanalysis.experiments import Experiment
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.run.cost import duration
 from resanalysis.run.report.hover import spots
 from resanalysis.run.report.listing import Listing, listed
 from resanalysis.run.report.protocol import Asked, caption, command_of
@@ -97,9 +98,7 @@ class Section:
     numbers: list[tuple[str, list[str]]]
 
 
-def section(
-    experiment: Experiment, views: list[View], together: Picture | None = None
-) -> Section:
+def section(experiment: Experiment, views: list[View], together: Picture | None = None) -> Section:
     """A section of the views that there are."""
     names = list(dict.fromkeys(name for view in views for name, _ in view.headlines))
     numbers = [(name, [dict(view.headlines).get(name, "") for view in views]) for name in names]
@@ -148,15 +147,8 @@ def picture(
         if len(text) > MOST_CHARACTERS:
             text = inline_svg(figure, f"{safe}-{kind}", flat=True)
         places = [[spot.x, spot.y, spot.text] for spot in spots(figure, tables)]
-        drawn += [Markup(text), json.dumps(places, ensure_ascii=False, separators=(",", ":"))]  # noqa: S704
+        drawn += [Markup(text), json.dumps(places, ensure_ascii=False, separators=(",", ":"))]
     return Picture(wide=drawn[0], narrow=drawn[2], wide_spots=drawn[1], narrow_spots=drawn[3])
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``1.5 h``."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _seconds(entry: Mapping[str, Any]) -> dict[str, float]:

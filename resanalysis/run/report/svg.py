@@ -105,7 +105,9 @@ def dark_colours(pictures: str) -> dict[str, str]:
 def _dark(colour: str) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4))
     if max(red, green, blue) - min(red, green, blue) < _GREY:
-        channels = tuple(red * paper + (1 - red) * ink for paper, ink in zip(_PAPER, _INK, strict=True))
+        channels = tuple(
+            red * paper + (1 - red) * ink for paper, ink in zip(_PAPER, _INK, strict=True)
+        )
     else:
         hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
         channels = colorsys.hls_to_rgb(hue, max(light, 0.62), min(saturation, 0.8))

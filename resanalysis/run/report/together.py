@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
+from resanalysis.figures.words import Finding
 from resanalysis.run.report.listing import Listing
 from resanalysis.run.report.results import Result
 from resanalysis.run.report.section import Picture, picture
@@ -21,10 +22,12 @@ class Pairs:
     ----------
     how : they were compared, in words.
     listing : the table.
+    findings : a sentence for each pair.
     """
 
     how: str
     listing: Listing
+    findings: Sequence[Finding] = ()
 
 
 def together(there: Mapping[str, Result]) -> Picture | None:
