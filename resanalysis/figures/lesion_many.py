@@ -197,8 +197,8 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     drawn = f"{counted(part['draw'].nunique(), 'draw')} of each size; {examples(frame)}"
     if most == 0:
         text = (
-            f"Deleting {counted(int(sizes[0]), 'unit')} at random costs {100 * first['mean_error']:.2f} points of "
-            "error on average: more than one point."
+            f"Deleting {counted(int(sizes[0]), 'unit')} at random costs {100 * first['mean_error']:.2f} "
+            "points of error on average: more than one point."
         )
         return [
             Finding(text, f"{between(first['mean_error_low'], first['mean_error_high'])}; {drawn}")

@@ -233,7 +233,10 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     most = int(greedy["removed"].to_numpy().max())
     if inside.empty:
         row = greedy.sort_values("removed").iloc[0]
-        text = "Not one unit can go for one point of error, in the order that greedy search found."
+        text = (
+            f"Deleting the first unit that greedy search chose changes the error by {100 * row['delta']:+.2f} "
+            "points: more than one point.".replace("-", "−")
+        )
     else:
         row = inside.sort_values("removed").iloc[-1]
         text = (

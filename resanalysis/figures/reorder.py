@@ -202,7 +202,8 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     return [
         Finding(
             f"Another order of the units costs {rise[0]:+.2f} points of error where it is most like the "
-            f"trained one (τ ≈ {mild['tau_bin']:.2f}), and {rise[1]:+.2f} where least (τ ≈ {wild['tau_bin']:.2f}).",
+            f"trained one (τ ≈ {mild['tau_bin']:.2f}), and {rise[1]:+.2f} where least "
+            f"(τ ≈ {wild['tau_bin']:.2f}).",
             f"error, 95 %: {ends[0]} and {ends[1]}; "
             f"{counted(len(frame) - int((frame['swaps'] == 0).sum()), 'order')}; {examples(frame)}",
         )

@@ -50,8 +50,8 @@ def duration(seconds: float) -> str:
 def seconds_per_pass(subject: Subject) -> float:
     """How long one example takes through the whole network, of the faster of two batches; 0 without data.
 
-    The network is taken as it was unraveled: routes run up to twice as fast, once they are prepared, which takes
-    longer than this.
+    The network is taken as it was unraveled: routes run up to twice as fast, once they are prepared, which
+    takes longer than this.
     """
     import torch
 

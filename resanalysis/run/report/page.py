@@ -80,7 +80,9 @@ class Page:
 
     def _section(self, stem: str, found: Mapping[str, list[Result]]) -> Section | None:
         """The section of an experiment, where a model has it; drawn anew only where something is."""
-        there = {label: result for label, some in found.items() for result in some if result.stem == stem}  # fmt: skip
+        there = {
+            label: result for label, some in found.items() for result in some if result.stem == stem
+        }
         if not there:
             return None
         key = (stem, *((label, result.entry.get("finished")) for label, result in there.items()))

@@ -6,17 +6,13 @@ import io
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.style import HALF
 from resanalysis.run.atomic import write_together
 from resanalysis.run.report.latex import MOST_ROWS, brief, escaped, tabular
 from resanalysis.run.report.protocol import caption
 from resanalysis.run.report.results import Result
 from resanalysis.run.report.section import Of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _FIGURE = r"""\begin{{figure}}[p]
   \centering
@@ -30,7 +26,7 @@ _TABLE = r"""\begin{{table}}[p]
   \caption{{{caption}}}
 \end{{table}}
 """
-_DOCUMENT = r"""% Everything in this folder in one document: pdflatex all; bibtex all; pdflatex all; pdflatex all
+_DOCUMENT = r"""% Everything in this folder in one document: pdflatex all; bibtex all; pdflatex all, twice
 \documentclass{{article}}
 \usepackage[utf8]{{inputenc}}
 \usepackage{{booktabs,graphicx}}
@@ -68,7 +64,7 @@ def write_paper(out: Path, folders: Sequence[Of]) -> list[Path]:
             )
             name = f"{prefix}-{result.stem}" if of.label else result.stem
             macro = macro_of(of.label, folders.index(of) if of.label else None, result.stem)
-            contents |= _figures(name, result) | _tables(name, result)
+            contents |= _figures(of, name, result) | _tables(name, result)
             captions.append(rf"\providecommand{{\{macro}}}{{{_caption(of, result)}}}")
             body += _included(name, macro, result)
     here = out / "paper"
@@ -83,23 +79,21 @@ def write_paper(out: Path, folders: Sequence[Of]) -> list[Path]:
 
 
 def macro_of(label: str, number: int | None, stem: str) -> str:
-    """The command that holds a caption: ``\\captionLesionMany``, of the second model ``\\captionBLesionMany``."""
+    """The command of a caption: ``\\captionLesionMany``, of the second model ``\\captionBLesionMany``."""
     which = "" if number is None else chr(ord("A") + number % 26)
     return "caption" + which + "".join(part.capitalize() for part in stem.split("_"))
 
 
-def _figures(name: str, result: Result) -> dict[str, bytes]:
-    """Both widths, with fonts as text."""
+def _figures(of: Of, name: str, result: Result) -> dict[str, bytes]:
+    """Both widths, with fonts as text; a report has drawn the wide one."""
     from matplotlib import rc_context
 
-    found: dict[str, bytes] = {}
-    for width, kind in ((FULL, "full"), (HALF, "half")):
-        content = io.BytesIO()
-        with rc_context({"pdf.fonttype": 42}):
-            figure: Figure = result.draw(width)
-            figure.savefig(content, format="pdf", dpi=300, metadata={"CreationDate": None})
-        found[f"{name}_{kind}.pdf"] = content.getvalue()
-    return found
+    content = io.BytesIO()
+    with rc_context({"pdf.fonttype": 42}):
+        figure = result.draw(HALF)
+        figure.savefig(content, format="pdf", dpi=300, metadata={"CreationDate": None})
+    wide = (of.out / f"{result.stem}.pdf").read_bytes()
+    return {f"{name}_full.pdf": wide, f"{name}_half.pdf": content.getvalue()}
 
 
 def _tables(name: str, result: Result) -> dict[str, bytes]:

@@ -175,6 +175,6 @@ def _remark(result: Result, asked: Asked) -> str:
     if int(words[list(words).index("--limit") + 1]) <= int(number):
         return ""
     return (
-        f"Here {number} of the report's examples were taken; the command alone takes {number} of all, which may "
-        "be others."
+        f"Here {number} of the report's examples were taken; the command alone takes {number} of all, which "
+        "may be others."
     )

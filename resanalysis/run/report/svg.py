@@ -20,7 +20,7 @@ _FONT = re.compile(r"(font: [^;]*?[\d.]+px)[^;]*")
 _PAPER, _INK = (0x14 / 255, 0x17 / 255, 0x1A / 255), (0xE6 / 255, 0xE4 / 255, 0xDF / 255)
 _GREY = 0.03
 # A map's cells and scale keep their colours: their order says what is large.
-_MAPS = ("QuadMesh", "image")
+_MAPS, _ON_MAPS = ("QuadMesh", "image"), ("PathCollection", "LineCollection", "line2d")
 
 
 def inline_svg(figure: Figure, name: str, *, flat: bool = False) -> str:
@@ -67,17 +67,26 @@ def _name_apart(root: ET.Element, name: str) -> None:
             used |= set(_REFERENCE.findall(value))
             if key == _HREF and value.startswith("#"):
                 used.add(value[1:])
+    _mark_maps(root)
     for element in root.iter():
         known = element.attrib.pop("id", "")
         if known in used:
             element.attrib["id"] = f"{name}-{known}"
-        if known.startswith(_MAPS):
-            element.attrib["class"] = "map"
         for key, value in list(element.attrib.items()):
             if key == _HREF and value.startswith("#"):
                 element.attrib[key] = f"#{name}-{value[1:]}"
             elif "url(#" in value:
                 element.attrib[key] = _REFERENCE.sub(rf"url(#{name}-\1)", value)
+
+
+def _mark_maps(root: ET.Element) -> None:
+    """Maps, and what is drawn on them: a dot that is white on a dark cell stays white."""
+    for parent in root.iter():
+        names = [child.attrib.get("id", "") for child in parent]
+        if any(name.startswith(_MAPS) for name in names):
+            for child, name in zip(parent, names, strict=True):
+                if name.startswith((*_MAPS, *_ON_MAPS)):
+                    child.attrib["class"] = "map"
 
 
 def _themed(element: ET.Element) -> None:
