@@ -106,10 +106,16 @@ class Browser:
             raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
 
+    def settle(self) -> None:
+        """Until what was scrolled or moved is drawn, and its events are through."""
+        drawn = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        self.call("Runtime.evaluate", expression=f"{drawn}.then(() => 0)", awaitPromise=True)
+
     def mouse(self, kind: str, x: float, y: float) -> None:
         """``mouseMoved``, ``mousePressed`` or ``mouseReleased`` at a place of the window."""
         button = {"button": "left", "clickCount": 1} if kind != "mouseMoved" else {}
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+        self.settle()
 
     def click(self, x: float, y: float) -> None:
         """Press and release."""

@@ -72,6 +72,7 @@ EXPERIMENTS = (
         "what are the units, stages and skips?",
         takes="example",
         page="resanalysis.experiments.inspect:inspect_page",
+        work=work.nothing,
     ),
     Experiment(
         "lesion",
@@ -104,6 +105,7 @@ EXPERIMENTS = (
         "how long are the 2ⁿ paths?",
         takes="view",
         in_report=_paths_in_report,
+        work=work.nothing,
     ),
     Experiment(
         "gradients",

@@ -39,6 +39,11 @@ Works = Callable[[int, Mapping[str, Any]], Work]
 """From the number of units and the options (with their defaults) to the work."""
 
 
+def nothing(units: int, options: Mapping[str, Any]) -> Work:
+    """What asks the network's shape alone."""
+    return Work(0.0)
+
+
 def once(units: int, options: Mapping[str, Any]) -> Work:
     """One pass, or as good as none."""
     return Work(1.0)

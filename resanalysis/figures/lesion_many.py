@@ -194,7 +194,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
         for name in ("mean_error", "mean_error_high", "mean_error_low")
     )
     first = rise.iloc[0]
-    drawn = f"{counted(part['draw'].nunique(), 'draw')} of each size; {examples(frame)}"
+    drawn = f"{counted(len(set(part['draw'])), 'draw')} of each size; {examples(frame)}"
     if most == 0:
         text = (
             f"Deleting {counted(int(sizes[0]), 'unit')} at random costs {100 * first['mean_error']:.2f} "

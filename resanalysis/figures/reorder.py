@@ -205,6 +205,6 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
             f"trained one (τ ≈ {mild['tau_bin']:.2f}), and {rise[1]:+.2f} where least "
             f"(τ ≈ {wild['tau_bin']:.2f}).",
             f"error, 95 %: {ends[0]} and {ends[1]}; "
-            f"{counted(len(frame) - int((frame['swaps'] == 0).sum()), 'order')}; {examples(frame)}",
+            f"{counted(int(np.sum(column(frame, 'swaps') > 0)), 'order')}; {examples(frame)}",
         )
     ]

@@ -116,7 +116,7 @@ def _tips(table: pd.DataFrame, column: str, rows: list[list[int]]) -> list[str]:
         alike = {
             name: value
             for name, value in first.items()
-            if all(record[name] == value for record in others)
+            if name == column or all(record[name] == value for record in others)
         }
         texts.append(tip(alike, column) if members else "")
     return texts
@@ -126,8 +126,10 @@ def _flat(label: str) -> str:
     return " ".join(label.split())
 
 
-def _numeric(column: pd.Series) -> bool:
-    return column.dtype.kind in "if"
+def _numbers(table: pd.DataFrame, kinds: str) -> dict[str, list[str]]:
+    """The columns of whole numbers (``i``) or others (``f``), as keys."""
+    columns: dict[str, Any] = {str(name): table[name] for name in table}
+    return {name: _keys(values) for name, values in columns.items() if values.dtype.kind in kinds}
 
 
 def _key(value: float) -> str:
@@ -144,7 +146,7 @@ def _rows(points: Floats, table: pd.DataFrame) -> tuple[str, list[list[int]]] | 
     Points may be drawn a little beside their place, so that bars do not hide each other: then the nearest
     whole number is the place.
     """
-    keys = {str(name): _keys(table[name]) for name in table if _numeric(table[name])}
+    keys = _numbers(table, "if")
     up = [_key(value) for value in points[:, 1].tolist()]
     heights = [name for name in _holding(up, keys) if name not in PLACES]
     for places in (points[:, 0], np.round(points[:, 0])):
@@ -200,7 +202,7 @@ def _of_map(
 ) -> tuple[str, list[list[int]]] | None:
     """The column that the cells are of, and the row of each, in a table of places by two whole numbers."""
     whole = [name for name in table if table[name].dtype.kind == "i"]
-    keys = {str(name): _keys(table[name]) for name in table if table[name].dtype.kind == "f"}
+    keys = _numbers(table, "f")
     heights = _holding(cells, keys)
     for down, across in permutations(whole if heights else [], 2):
         wanted = there + table[[down, across]].min().to_numpy()
@@ -208,7 +210,7 @@ def _of_map(
         rows = _lookup([tuple(place) for place in wanted.tolist()], places)
         for column in heights:
             same = [
-                any(keys[column][row] == cell for row in members)
+                len(members) == 1 and keys[column][members[0]] == cell
                 for members, cell in zip(rows, cells, strict=True)
             ]
             if sum(same) >= _ENOUGH * len(cells):

@@ -73,7 +73,7 @@ def brief(frame: pd.DataFrame) -> str:
     if len(frame) > MOST_ROWS:
         raise ValueError(f"{len(frame)} rows do not fit on a page")
     names = [str(name) for name in frame if not str(name).endswith(("_low", "_high"))]
-    kept = [n for n in names if len(frame) == 1 or frame[n].nunique(dropna=False) > 1]
+    kept = [n for n in names if len(frame) == 1 or len(set(map(str, frame[n]))) > 1]
     kept = kept[:_MOST_COLUMNS] or names[:1]
     right = [frame[name].dtype.kind in "iuf" for name in kept]
     rows = [[_cell(record, name) for name in kept] for record in frame.to_dict("records")]
