@@ -29,6 +29,8 @@ def said(group: Any, without: Collection[str] = ()) -> tuple[str, ...]:
 
 def _flag(name: str, hint: Any) -> str:
     """The long name of an option: what its declaration says, else ``--name``."""
-    declared = get_args(hint)[1].param_decls if get_origin(hint) is Annotated else ()
-    long = [word for word in declared or () if word.startswith("--")]
+    info: Any = get_args(hint)[1] if get_origin(hint) is Annotated else None
+    # Inside Annotated the first name of an option is where its default would be.
+    declared = () if info is None else (info.default, *(info.param_decls or ()))
+    long = [word for word in declared if isinstance(word, str) and word.startswith("--")]
     return long[0] if long else f"--{name.replace('_', '-')}"
