@@ -182,13 +182,13 @@ _ONE_POINT = 0.01
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
     """How many random units can go for one point; none without an error or its mean."""
-    if "mean_error" not in frame or frame["mean_error"].isna().all():
+    if "mean_error" not in frame or np.isnan(column(frame, "mean_error")).all():
         return []
-    eligible = frame["transitions_eligible"].astype(bool)
+    eligible = np.asarray(frame["transitions_eligible"], dtype=bool)
     part = frame.loc[eligible] if eligible.any() else frame
     means = part.groupby("removed")[["mean_error", "mean_error_low", "mean_error_high"]].first()
     rise = means - float(part["intact_error"].iloc[0])
-    sizes = means.index.to_numpy(int)
+    sizes = np.asarray(means.index, dtype=int)
     most, least_sure, most_sure = (
         _last_below(sizes, rise[name].to_numpy(float))
         for name in ("mean_error", "mean_error_high", "mean_error_low")

@@ -205,14 +205,18 @@ def _of_map(
     keys = _numbers(table, "f")
     heights = _holding(cells, keys)
     for down, across in permutations(whole if heights else [], 2):
-        wanted = there + table[[down, across]].min().to_numpy()
         places = list(zip(table[down].tolist(), table[across].tolist(), strict=True))
-        rows = _lookup([tuple(place) for place in wanted.tolist()], places)
-        for column in heights:
-            same = [
-                len(members) == 1 and keys[column][members[0]] == cell
-                for members, cell in zip(rows, cells, strict=True)
-            ]
-            if sum(same) >= _ENOUGH * len(cells):
-                return column, rows
+        starts = table[[down, across]].min().to_numpy()
+        # A map begins where its own rows and columns do, or both where the first of either does.
+        for start in (starts, np.full(2, starts.min())):
+            rows = _lookup([tuple(place) for place in (there + start).tolist()], places)
+            for column in heights:
+                if _same(cells, rows, keys[column]) >= _ENOUGH * len(cells):
+                    return column, rows
     return None
+
+
+def _same(cells: list[str], rows: list[list[int]], column: list[str]) -> int:
+    """How many cells are what the one row of their place has."""
+    pairs = zip(cells, rows, strict=True)
+    return sum(len(members) == 1 and column[members[0]] == cell for cell, members in pairs)

@@ -39,7 +39,7 @@ class Listing:
 
 def listed(stem: str, frame: pd.DataFrame) -> Listing:
     """A table for the page; without its rows, never with some of them, where they are too many."""
-    table = frame.loc[:, [not frame[name].isna().all() for name in frame]]
+    table = frame.dropna(axis="columns", how="all")
     constant = [n for n in table if len(table) > 1 and len(set(map(str, table[n]))) == 1]
     varying = table.drop(columns=constant)
     numeric = [varying[name].dtype.kind in "iuf" for name in varying]

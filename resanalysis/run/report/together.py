@@ -48,5 +48,7 @@ def together(there: Mapping[str, Result]) -> Picture | None:
     lines = curves(pd.concat(tables, ignore_index=True), x, y)
     if lines.empty:
         return None
-    draw = partial(compared, lines, x=x, y=y, chance=first.table.attrs.get("chance"))
+    known = y == "error" and "chance_error" in first.table
+    chance = float(first.table["chance_error"].iloc[0]) if known else None
+    draw = partial(compared, lines, x=x, y=y, chance=chance)
     return picture(lambda width: draw(width=width), {"": lines}, f"together-{first.stem}")

@@ -109,7 +109,7 @@ def write_report(
     """
     same = one_file(subjects)
     own = {label: subject for label, subject in subjects.items() if label not in same}
-    folders = _folders(list(own), asked, wanted.out)
+    folders = folders_of(list(own), asked, wanted.out)
     models = [_model(of, one, wanted) for of, one in zip(folders, own.values(), strict=True)]
     pairs = _pairs(own, wanted) if len(own) > 1 else None
     status = Status(
@@ -174,7 +174,7 @@ def _model(of: Of, subject: Subject, wanted: Wanted) -> _Model:
     return _Model(of, subject, plans, costs, left_out)
 
 
-def _folders(labels: Sequence[str], asked: Mapping[str, Asked], out: Path) -> list[Of]:
+def folders_of(labels: Sequence[str], asked: Mapping[str, Asked], out: Path) -> list[Of]:
     """Where each model goes: names of folders that no label can lead out of the report's."""
     if len(labels) == 1:
         return [Of("", out, replace(asked[labels[0]], out=str(out)))]
