@@ -128,9 +128,15 @@ def _finding(row: Mapping[Any, Any]) -> Finding:
     sign = 1 if row["difference"] > 0 else -1
     names = (row["model_b"], row["model_a"])[::sign]
     low, high = sorted(sign * row[f"difference_{end}"] for end in ("low", "high"))
+    known = (
+        f"{row['n10']} examples only {row['model_a']} has right, {row['n01']} only {row['model_b']}; McNemar's "
+        f"exact test, Holm: p = {row['p_holm']:.2g}"
+    )
+    if row["difference"] == 0:
+        same = f"{row['model_a']} and {row['model_b']} err equally often."
+        return Finding(same, f"{between(low, high)}; {known}")
     surely = "" if row["p_holm"] < _LEVEL else ", which chance explains"
     return Finding(
         f"{names[0]} errs on {100 * abs(row['difference']):.2f} points fewer examples than {names[1]}{surely}.",
-        f"{between(low, high)}; {row['n10']} examples only {row['model_a']} has right, {row['n01']} only "
-        f"{row['model_b']}; McNemar's exact test, Holm: p = {row['p_holm']:.2g}",
+        f"{between(low, high)}; {known}",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resanalysis.errors import ResanalysisError
+from resanalysis.ranks import of_the_first, ranks
 from resanalysis.run.cost import Cost, cost_of, seconds_per_pass
 from resanalysis.run.folder import Run
 from resanalysis.run.manifest import merge_manifest, versions
@@ -133,6 +134,8 @@ def write_report(
         )
         status = replace(status, left_out=[*status.left_out, *model.dropped(progress)])
         tables |= {model.named(stem): table for stem, table in progress.tables.items()}
+    if not ranks().first:
+        return tables, [page.path]
     files = [page.write(status), *write_paper(wanted.out, folders)]
     _record(wanted, files)
     return tables, files
@@ -148,7 +151,9 @@ def _announce(model: _Model, wanted: Wanted, plan: Planned) -> None:
 def _show(
     page: Page, status: Status, model: _Model, later: Sequence[tuple[str, str]], progress: Progress
 ) -> None:
-    """Write the page with what is known by now."""
+    """Write the page with what is known by now; of several processes the first one does."""
+    if not ranks().first:
+        return
     page.write(
         replace(
             status,
@@ -164,7 +169,7 @@ def _model(of: Of, subject: Subject, wanted: Wanted) -> _Model:
     for stem, some in wanted.options.items():
         options[stem] = {**options.get(stem, {}), **some}
     plans, left_out = planned(subject, options)
-    per_pass = seconds_per_pass(subject)
+    per_pass = of_the_first(seconds_per_pass(subject))  # the order must be that of all processes
     costs = {
         plan.experiment.stem: cost_of(plan.experiment, subject, plan.options, per_pass)
         for plan in plans
