@@ -233,7 +233,11 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
         )
     if len(rest):
         widest = rest.loc[rest["delta_high"].idxmax()]
-        which = f"Of {len(rest)} other units" if len(needed) else f"Of all {len(rest)} units"
+        which = (
+            f"Of {counted(len(rest), 'other unit')}"
+            if len(needed)
+            else f"Of all {counted(len(rest), 'unit')}"
+        )
         found.append(
             Finding(
                 f"{which} none is shown to be needed: deleting one changes the error by "

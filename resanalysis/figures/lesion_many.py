@@ -190,7 +190,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     rise = means - float(part["intact_error"].iloc[0])
     sizes = np.asarray(means.index, dtype=int)
     most, least_sure, most_sure = (
-        _last_below(sizes, rise[name].to_numpy(float))
+        _last_below(sizes, column(rise, name))
         for name in ("mean_error", "mean_error_high", "mean_error_low")
     )
     first = rise.iloc[0]
