@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -187,7 +188,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     eligible = np.asarray(frame["transitions_eligible"], dtype=bool)
     part = frame.loc[eligible] if eligible.any() else frame
     means = part.groupby("removed")[["mean_error", "mean_error_low", "mean_error_high"]].first()
-    rise: pd.DataFrame = means.sub(float(part["intact_error"].iloc[0]))
+    rise: Any = means - float(part["intact_error"].iloc[0])
     sizes = np.asarray(means.index, dtype=int)
     most, least_sure, most_sure = (
         _last_below(sizes, column(rise, name))
