@@ -84,7 +84,7 @@ def broken(source: str, module: str) -> list[str]:
                 wrong.append(f"{module} imports {name}")
         if to == room == "experiments" and name.count(".") == 2:
             own, other = module.rpartition(".")[2], name.rpartition(".")[2]
-            if other not in {"experiment"} | PAIRS.get(own, set()) and other.islower():
+            if other not in {"experiment", "work"} | PAIRS.get(own, set()) and other.islower():
                 wrong.append(f"{own} is made of {other}")
     return wrong
 

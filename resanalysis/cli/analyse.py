@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resanalysis.cli.console import show
+from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Comparing, Drawing, Output, Source
 from resanalysis.cli.subject import running, subject_of, subjects_of
 from resanalysis.experiments import experiment_named
@@ -99,6 +99,7 @@ def analysed(
     from resanalysis.run.measured import Analysis, measured
     from resanalysis.run.several import Several
 
+    say_cost(plan.stem, plan.options, subject, output)
     options = {**plan.options, "pool": True} if pool else plan.options
     how: dict[str, Any] = {"functions": plan.functions, "figures": drawing.figures}
     how |= running(subject, source, output)
@@ -110,3 +111,22 @@ def analysed(
         else:
             tables = measured(analysis, experiment, **how)
     return tables[plan.stem], run.files
+
+
+def say_cost(
+    stem: str, options: Mapping[str, Any], subject: Subject | Several, output: Output
+) -> None:
+    """Say what a long experiment will cost, before it starts."""
+    from resanalysis.run.cost import cost_of, seconds_per_pass
+    from resanalysis.run.several import Several
+    from resanalysis.run.subject import Subject
+
+    experiment = experiment_named(stem)
+    if output.quiet or experiment.takes != "data":
+        return
+    parts = subject.parts if isinstance(subject, Several) else {"": subject}
+    for label, part in parts.items():
+        if isinstance(part, Subject):
+            cost = cost_of(experiment, part, options, seconds_per_pass(part))
+            if cost.long:
+                tell(output, f"{f'{label}: ' if label else ''}{stem}: {cost}")

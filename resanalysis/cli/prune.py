@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resanalysis.cli.analyse import say_cost
 from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Source
 from resanalysis.cli.subject import running, subject_of
@@ -135,6 +136,7 @@ def prune(
         subject = subject_of(model, data, source, output)
         if shorten:
             check_whole(subject.network)
+        say_cost("prune", options, subject, output)
         analysis = Analysis(run, subject, recorded, output.seed)
         tables = experiment.measure(
             subject,

@@ -64,7 +64,7 @@ def subject_of(
     from resanalysis.run.subject import load_subject
 
     subject = load_subject(model, data, reading(source, output, input_shape, needs_data=needs_data))
-    _say_found(output, model, subject)
+    say_found(output, model, subject)
     return subject
 
 
@@ -74,11 +74,12 @@ def subjects_of(models: list[str], data: str | None, source: Source, output: Out
 
     several = load_several(models, data, reading(source, output))
     for label, part in several.parts.items():
-        _say_found(output, label, part)
+        say_found(output, label, part)
     return several
 
 
-def _say_found(output: Output, name: str, subject: Any) -> None:
+def say_found(output: Output, name: str, subject: Any) -> None:
+    """What was found of a model and its examples, on standard error."""
     view = subject.view()
     examples = "" if subject.data is None else f"; {examples_of(subject)}"
     skips = view["skips"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from resanalysis.experiments import work
 from resanalysis.experiments.experiment import Experiment
 
 
@@ -71,6 +72,7 @@ EXPERIMENTS = (
         "what are the units, stages and skips?",
         takes="example",
         page="resanalysis.experiments.inspect:inspect_page",
+        work=work.nothing,
     ),
     Experiment(
         "lesion",
@@ -78,6 +80,7 @@ EXPERIMENTS = (
         curve=("unit", "error"),
         per_image=True,
         drawn_beside=("lesion_classes", "lesion_borderline"),
+        work=work.each_unit,
     ),
     Experiment(
         "lesion_many",
@@ -86,41 +89,52 @@ EXPERIMENTS = (
         curve=("removed", "error"),
         in_report=lambda _: {"transitions": "both", "draws": 30},
         per_image=True,
+        flags=(("removed", "--remove"),),
+        work=work.random_deletions,
     ),
     Experiment(
         "reorder",
         "are units tied to their place?",
         curve=("kendall_tau", "error"),
         per_image=True,
+        work=work.orders,
     ),
     Experiment(
         "rearrange",
         "do the middle units need their order, or each other?",
         per_image=True,
+        work=work.middles,
     ),
     Experiment(
         "paths",
         "how long are the 2ⁿ paths?",
         takes="view",
         in_report=_paths_in_report,
+        work=work.nothing,
     ),
     Experiment(
         "gradients",
         "which path lengths carry the gradient: summed exactly over all 2ⁿ paths, RMS, and sampled",
         curve=("length", "signed_share"),
         in_report=_gradients_in_report,
+        flags=(("images", "--limit"),),
+        work=work.lengths,
     ),
     Experiment(
         "unit_share",
         "which units carry the gradient of each path length?",
         command="gradients",
         in_report=_unit_share_in_report,
+        flags=(("images", "--limit"),),
+        always=("--units",),
+        work=work.unit_lengths,
     ),
     Experiment(
         "response",
         "how strongly does each layer respond? several models side by side",
         takes="modules",
         in_report=lambda subject: {"kinds": subject.usual_kind, "submodule": subject.submodule},
+        flags=(("submodule", ""),),
     ),
     Experiment(
         "stream",
@@ -129,40 +143,50 @@ EXPERIMENTS = (
         drawn_with=(("spans", "stream_spans"), ("damage", "stream_damage")),
         reuses=(("lesion", "lesion"),),
         curve=("unit", "influence"),
+        work=work.stream_work,
     ),
     Experiment(
         "refinement",
         "do the units of a stage refine one estimate, which its end is?",
         in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
     ),
-    Experiment("cka", "how alike are the streams after any two units, in one network or in two?"),
+    Experiment(
+        "cka",
+        "how alike are the streams after any two units, in one network or in two?",
+        work=work.streams,
+    ),
     Experiment(
         "prune",
         "in which order can units go? writes the shortened model, which runs with torch alone",
         in_report=lambda _: {"timing": 5.0},
         per_image=True,
+        work=work.greedy,
     ),
     Experiment(
         "interactions",
         "do units depend on each other? the damage of every pair against the sum of the two",
         in_report=_interactions_in_report,
+        work=work.pairs,
     ),
     Experiment(
         "shapley",
         "what is each unit worth, over all orders in which units can go?",
         curve=("unit", "value"),
         in_report=_shapley_in_report,
+        work=work.growing,
     ),
     Experiment(
         "effects",
         "what does skipping a unit do to each later one, directly and in all?",
         in_report=_effects_in_report,
+        work=work.each_effect,
     ),
     Experiment(
         "scaling",
         "what if all branches were longer or shorter?",
         curve=("factor", "error"),
         in_report=_scaling_in_report,
+        work=work.factors,
     ),
 )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
+
+from resanalysis.experiments.work import Work, Works, once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +43,9 @@ class Experiment:
     drawn_with : the tables its figure takes beside its own, by the name of the argument.
     reuses : tables of other experiments that it can be given, by the name of the argument, so that a report
         measures nothing twice.
+    work : how much work it is, from the number of units and the options.
+    flags : options by name whose flag on the command line is not ``--name``; "" for none.
+    always : what the command line says for this table and no other of its command.
     curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
     per_image : whether it can keep what each route answers on each example.
     drawn_beside : tables beside its own that have a figure of their own, ``figures/STEM.py``.
@@ -57,6 +63,9 @@ class Experiment:
     per_image: bool = False
     drawn_beside: tuple[str, ...] = ()
     in_report: Chooses = _as_it_is
+    work: Works = once
+    flags: tuple[tuple[str, str], ...] = ()
+    always: tuple[str, ...] = ()
 
     @property
     def home(self) -> str:
@@ -67,6 +76,13 @@ class Experiment:
     def words(self) -> Any:
         """``figures/STEM.py``: the drawing, and ``TITLE``, ``HOW_TO_READ`` and ``headlines``."""
         return import_module(f"resanalysis.figures.{self.stem}")
+
+    def work_of(self, units: int, options: Mapping[str, Any]) -> Work:
+        """How much work it is with these options, and the function's own defaults of the others."""
+        function = getattr(import_module(self.home), self.stem)
+        known = signature(function).parameters.items()
+        defaults = {name: one.default for name, one in known if one.default is not one.empty}
+        return self.work(units, {**defaults, **options})
 
     def measure(self, subject: Any, **options: Any) -> dict[str, pd.DataFrame]:
         """Its tables by stem, its own first.

@@ -19,7 +19,7 @@ from resanalysis.figures.style import (
     panelled,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines, column
+from resanalysis.figures.words import Finding, Headlines, column, examples
 from resanalysis.statistics.path_length import central_interval
 
 if TYPE_CHECKING:
@@ -181,3 +181,32 @@ def headlines(frame: pd.DataFrame) -> Headlines:
             ("lengths whose mean is uncertain", " ".join(str(length) for length in uncertain))
         )
     return rows or [("lengths", str(len(frame)))]
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """The lengths that carry the gradient, beside those that most paths have."""
+    facts = frame.attrs
+    for name, how in (
+        ("exact", "summed exactly over all paths"),
+        ("upper", "by count × mean norm"),
+    ):
+        if f"effective_{name}" not in facts:
+            continue
+        low, high = facts[f"effective_{name}"]
+        count = column(frame, "count")
+        first, last = central_interval(list(count / count.sum()))
+        decay = facts.get("decay_mean") or facts.get("decay_rms")
+        evidence = f"{how}; {examples(frame)}"
+        if decay:
+            evidence = (
+                f"each unit entered multiplies the norm by {decay[0]:.3f} "
+                f"(95 %: {decay[1]:.3f} to {decay[2]:.3f}); {evidence}"
+            )
+        return [
+            Finding(
+                f"Paths of {low} to {high} units hold 95 % of the gradient, their mean length is "
+                f"{facts[f'mean_length_{name}']:.1f}; 95 % of all paths are {first} to {last} units long.",
+                evidence,
+            )
+        ]
+    return []

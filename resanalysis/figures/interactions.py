@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from resanalysis.figures.style import FULL, RC, new_figure, panelled
+from resanalysis.figures.words import Finding, examples
 
 Score = Literal["loss", "margin", "error"]
 # The ends of the map's colours, dark enough for lines.
@@ -230,3 +231,18 @@ def headlines(frame: pd.DataFrame) -> list[tuple[str, str]]:
         if chosen.any():
             rows.append((f"mean size, {label}", f"{np.abs(value[chosen]).mean():.3g} nats"))
     return rows
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """How many pairs of units depend on each other, and the pair that does most."""
+    found = frame["p_fdr"].to_numpy(float) < LEVEL
+    row = frame.loc[frame["interaction"].abs().idxmax()]
+    kind = "stand in for" if row["interaction"] > 0 else "are of little use without"
+    return [
+        Finding(
+            f"{found.sum()} of {len(frame)} pairs of units depend on each other. Units {row['unit_a']} and "
+            f"{row['unit_b']} do most: they {kind} each other, by {abs(row['interaction']):.3g} nats of loss.",
+            f"95 %: {row['interaction_low']:+.3g} to {row['interaction_high']:+.3g} nats; sign-flip tests, "
+            f"false discoveries held to 5 %; {examples(frame)}",
+        )
+    ]

@@ -25,7 +25,7 @@ from resanalysis.figures.style import (
     panelled,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines, percent
+from resanalysis.figures.words import Finding, Headlines, between, counted, examples, percent
 
 # Significant at this level after Holm's correction: filled; else the marker is hollow.
 LEVEL = 0.05
@@ -210,3 +210,40 @@ def _perplexity(intact: dict[str, Any], deleted: list[dict[str, Any]]) -> Headli
         rows.append(("median perplexity, one unit deleted", f"{middle:.4g}"))
         rows.append((f"perplexity without {worst['unit']} ({worst['name']})", text(worst)))
     return rows
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """Which units the network needs, and what is known of the others; none without an error."""
+    deleted = frame.loc[(frame["unit"] >= 0) & frame["error"].notna()]
+    if deleted.empty:
+        return []
+    needed = deleted.loc[(deleted["p_holm"] < LEVEL) & (deleted["delta"] > 0)]
+    rest = deleted.drop(index=needed.index)
+    over = f"exact McNemar tests, Holm over {counted(len(deleted), 'unit')}; {examples(frame)}"
+    found: list[Finding] = []
+    if len(needed):
+        worst = needed.loc[needed["delta"].idxmax()]
+        found.append(
+            Finding(
+                f"The network needs {len(needed)} of its {counted(len(deleted), 'unit')}. It needs unit "
+                f"{worst['unit']} ({worst['name']}) most: without it the error rises by "
+                f"{100 * worst['delta']:.2f} points.",
+                f"{between(worst['delta_low'], worst['delta_high'])}; {over}",
+            )
+        )
+    if len(rest):
+        widest = rest.loc[rest["delta_high"].idxmax()]
+        which = (
+            f"Of {counted(len(rest), 'other unit')}"
+            if len(needed)
+            else f"Of all {counted(len(rest), 'unit')}"
+        )
+        found.append(
+            Finding(
+                f"{which} none is shown to be needed: deleting one changes the error by "
+                f"{100 * rest['delta'].median():+.2f} points in the median.".replace("-", "−"),
+                f"the widest, unit {widest['unit']} ({widest['name']}), "
+                f"{between(widest['delta_low'], widest['delta_high'])}; {over}",
+            )
+        )
+    return found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from resanalysis.figures.legends import shared_legend
 from resanalysis.figures.style import (
@@ -25,7 +27,15 @@ from resanalysis.figures.style import (
     panelled,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines, column, percent
+from resanalysis.figures.words import (
+    Finding,
+    Headlines,
+    between,
+    column,
+    counted,
+    examples,
+    percent,
+)
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
@@ -165,3 +175,48 @@ def headlines(frame: pd.DataFrame) -> Headlines:
                 )
             )
     return rows
+
+
+# A rise of the error that many would accept.
+_ONE_POINT = 0.01
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """How many random units can go for one point; none without an error or its mean."""
+    if "mean_error" not in frame or np.isnan(column(frame, "mean_error")).all():
+        return []
+    eligible = np.asarray(frame["transitions_eligible"], dtype=bool)
+    part = frame.loc[eligible] if eligible.any() else frame
+    means = part.groupby("removed")[["mean_error", "mean_error_low", "mean_error_high"]].first()
+    rise: Any = means - float(part["intact_error"].iloc[0])
+    sizes = np.asarray(means.index, dtype=int)
+    most, least_sure, most_sure = (
+        _last_below(sizes, column(rise, name))
+        for name in ("mean_error", "mean_error_high", "mean_error_low")
+    )
+    first = rise.iloc[0]
+    drawn = f"{counted(len(set(part['draw'])), 'draw')} of each size; {examples(frame)}"
+    if most == 0:
+        text = (
+            f"Deleting {counted(int(sizes[0]), 'unit')} at random costs {100 * first['mean_error']:.2f} "
+            "points of error on average: more than one point."
+        )
+        return [
+            Finding(text, f"{between(first['mean_error_low'], first['mean_error_high'])}; {drawn}")
+        ]
+    end = " or more" if most == sizes[-1] else ""
+    text = (
+        f"{counted(most, 'unit')}{end} chosen at random can go for one point of error on average."
+    )
+    return [
+        Finding(
+            text, f"{least_sure} to {most_sure} by the ends of the mean's 95 % intervals; {drawn}"
+        )
+    ]
+
+
+def _last_below(sizes: NDArray[np.int_], rise: NDArray[np.float64]) -> int:
+    """The largest size up to which all stay within one point."""
+    above = np.flatnonzero(rise > _ONE_POINT)
+    inside = sizes if not len(above) else sizes[: above[0]]
+    return int(inside[-1]) if len(inside) else 0

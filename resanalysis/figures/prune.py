@@ -31,7 +31,7 @@ from resanalysis.figures.style import (
     shared_legend,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines, percent
+from resanalysis.figures.words import Finding, Headlines, between, counted, examples, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,4 +220,33 @@ def _beside_greedy(curves: dict[str, pd.Series], metric: str) -> Headlines:
             f"1 to {last} removed",
         )
         for name in best_first
+    ]
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """How many units can go for one point in the order that greedy search found."""
+    greedy = frame.loc[(frame["order"] == "greedy") & frame["delta"].notna()]
+    if greedy.empty:
+        return []
+    above = greedy.loc[greedy["delta"] > 0.01, "removed"]
+    inside = greedy.loc[greedy["removed"] < above.min()] if len(above) else greedy
+    most = int(greedy["removed"].to_numpy().max())
+    if inside.empty:
+        row = greedy.sort_values("removed").iloc[0]
+        text = (
+            f"Deleting the first unit that greedy search chose changes the error by {100 * row['delta']:+.2f} "
+            "points: more than one point.".replace("-", "−")
+        )
+    else:
+        row = inside.sort_values("removed").iloc[-1]
+        text = (
+            f"{counted(int(row['removed']), 'unit')} of {most}, chosen by greedy search, can go for one point "
+            f"of error: the change is {100 * row['delta']:+.2f} points.".replace("-", "−")
+        )
+    return [
+        Finding(
+            text,
+            f"with {row['removed']} gone, {between(row['delta_low'], row['delta_high'])}, on examples other "
+            f"than the order was found on; {examples(frame)}",
+        )
     ]

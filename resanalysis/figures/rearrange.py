@@ -25,7 +25,7 @@ from resanalysis.figures.style import (
     shared_legend,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines, column, percent
+from resanalysis.figures.words import Finding, Headlines, column, counted, examples, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,3 +203,39 @@ def _at_half(frame: pd.DataFrame) -> Headlines:
             spread = f"95 %: {row['score_low']:.3f} to {row['score_high']:.3f}"
         rows.append((f"score, {name}, {half} units {where}", f"{score.mean():.3f}  ({spread})"))
     return rows
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """What is left with half of the units in the middle shuffled, deleted, or run side by side."""
+    middle = frame.loc[~frame["kind"].isin(["intact", "swap"]) & (frame[_axis(frame)] > 0)]
+    if middle.empty:
+        return []
+    sizes = middle[_axis(frame)].to_numpy(int)
+    half = int(sizes[np.abs(sizes - sizes.max() / 2).argmin()])
+    scores = middle.loc[sizes == half].groupby("kind")["score"].agg(["mean", "min", "max", "size"])
+    wanted = [kind for kind in ("shuffle", "reverse", "parallel", "skip") if kind in scores.index][
+        :3
+    ]
+    ends = (
+        middle.loc[sizes == half].groupby("kind")[["score_low", "score_high"]].agg(["min", "max"])
+    )
+    said = [f"{scores.loc[kind, 'mean']:.2f} {_DONE[kind]}" for kind in wanted]
+    known = [
+        f"{kind}, {ends.loc[kind, ('score_low', 'min')]:.2f} to {ends.loc[kind, ('score_high', 'max')]:.2f}"
+        for kind in wanted
+    ]
+    return [
+        Finding(
+            f"With {counted(half, 'middle unit')} rearranged, of a score of 1 there is left: "
+            f"{', '.join(said)} (0 is chance).",
+            f"95 %: {'; '.join(known)}; over examples and all orders drawn; {examples(frame)}",
+        )
+    ]
+
+
+_DONE = {
+    "shuffle": "when shuffled",
+    "reverse": "when reversed",
+    "parallel": "side by side",
+    "skip": "when deleted",
+}

@@ -25,7 +25,7 @@ from resanalysis.figures.style import (
     one_axes,
     panelled,
 )
-from resanalysis.figures.words import Headlines, column, percent
+from resanalysis.figures.words import Finding, Headlines, column, counted, examples, percent
 
 # Whether the first unit moved: colour, marker of the means, name.
 _LOOKS = {True: (ORANGE, "D", "first unit moved"), False: (BLUE, "o", "first unit in place")}
@@ -183,3 +183,28 @@ def headlines(frame: pd.DataFrame) -> Headlines:
         correlation = float(np.asarray(spearmanr(tau, error))[0])
         rows.append(("rank correlation of error and tau (Spearman)", f"{correlation:+.3f}"))
     return rows
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """What the mildest and the wildest orders cost."""
+    if "mean_error" not in frame or "tau_bin" not in frame:
+        return []
+    bins = frame.loc[(frame["swaps"] > 0) & frame["mean_error"].notna()].sort_values("tau_bin")
+    intact = frame.loc[frame["swaps"] == 0, "error"]
+    if bins.empty or intact.isna().all():
+        return []
+    mild, wild = bins.iloc[-1], bins.iloc[0]
+    rise = [100 * float(row["mean_error"] - intact.iloc[0]) for row in (mild, wild)]
+    ends = [
+        f"{100 * row['mean_error_low']:.2f} to {100 * row['mean_error_high']:.2f} %"
+        for row in (mild, wild)
+    ]
+    return [
+        Finding(
+            f"Another order of the units costs {rise[0]:+.2f} points of error where it is most like the "
+            f"trained one (τ ≈ {mild['tau_bin']:.2f}), and {rise[1]:+.2f} where least "
+            f"(τ ≈ {wild['tau_bin']:.2f}).",
+            f"error, 95 %: {ends[0]} and {ends[1]}; "
+            f"{counted(int(np.sum(column(frame, 'swaps') > 0)), 'order')}; {examples(frame)}",
+        )
+    ]

@@ -20,6 +20,7 @@ from resanalysis.figures.style import (
     new_figure,
     panelled,
 )
+from resanalysis.figures.words import Finding, examples
 
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
@@ -82,3 +83,28 @@ def headlines(frame: pd.DataFrame) -> list[tuple[str, str]]:
     if len(agree):
         rows.append(("9 of 10 answers as trained", f"factors {agree.min():g} to {agree.max():g}"))
     return rows
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """Between which factors the answers stay as they are."""
+    agree = frame.loc[frame["agreement"] >= _SAME]
+    if agree.empty:
+        return []
+    low, high = agree.iloc[0], agree.iloc[-1]
+    ends = [
+        f"at {row['factor']:g} agreement {100 * row['agreement']:.1f} % "
+        f"(95 %: {100 * row['agreement_low']:.1f} to {100 * row['agreement_high']:.1f})"
+        for row in (low, high)
+        if "agreement_low" in frame
+    ]
+    return [
+        Finding(
+            f"Nine of ten answers stay as trained with all branches multiplied by {low['factor']:g} to "
+            f"{high['factor']:g}.",
+            "; ".join([*ends, examples(frame)]),
+        )
+    ]
+
+
+# Share of the answers that stay the same.
+_SAME = 0.9

@@ -21,6 +21,7 @@ from resanalysis.figures.style import (
     panelled,
     whole_numbers,
 )
+from resanalysis.figures.words import Finding, examples
 
 LABELS = {
     "loss": "Added cross-entropy (nats)",
@@ -109,3 +110,17 @@ def headlines(frame: pd.DataFrame) -> list[tuple[str, str]]:
     if facts.get("left_out"):
         rows.append(("cannot be deleted", " ".join(str(unit) for unit in facts["left_out"])))
     return rows
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """The unit that is worth most over all orders in which units can go."""
+    row = frame.loc[frame["value"].idxmax()]
+    by = str(frame.attrs.get("by", "loss"))
+    return [
+        Finding(
+            f"Over the orders in which units can go, unit {row['unit']} ({row['name']}) is worth most: "
+            f"{row['value']:.3g} of the {frame['value'].sum():.3g} in {by} that all units take away.",
+            f"95 %: {row['value_low']:.3g} to {row['value_high']:.3g}; alone it costs {row['damage']:.3g}; "
+            f"{examples(frame)}",
+        )
+    ]

@@ -23,7 +23,7 @@ from resanalysis.figures.style import (
     shade_stages,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines, column
+from resanalysis.figures.words import Finding, Headlines, column, examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,4 +267,22 @@ def _predictors(frame: pd.DataFrame) -> Headlines:
             f"({row['correlation_low']:+.2f} to {row['correlation_high']:+.2f}; {row['units']} units)",
         )
         for row in ranked[:3]
+    ]
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """The cheap measure that tells best what a deletion costs."""
+    found = [row for row in frame.attrs.get("predicts", []) if row["method"] == "spearman"]
+    known = [row for row in found if row["damage"] == "loss"] or found
+    if not known:
+        return []
+    best = max(known, key=lambda row: abs(row["correlation"]))
+    label = LABELS.get(best["measure"], best["measure"])
+    return [
+        Finding(
+            f"Of the cheap measures, “{label}” tells best what a deletion costs in {best['damage']}: "
+            f"Spearman {best['correlation']:+.2f}.".replace("-", "−"),
+            f"95 %: {best['correlation_low']:+.2f} to {best['correlation_high']:+.2f} over "
+            f"{best['units']} units; {examples(frame)}",
+        )
     ]

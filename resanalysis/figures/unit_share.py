@@ -18,7 +18,7 @@ from resanalysis.figures.style import (
     panelled,
     whole_numbers,
 )
-from resanalysis.figures.words import Headlines, percent
+from resanalysis.figures.words import Finding, Headlines, examples, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,3 +117,20 @@ def headlines(frame: pd.DataFrame) -> Headlines:
             (f"gradient through unit {unit} ({names[unit]})", percent(total[place]) + spread)
         )
     return rows
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    """The unit through which most of the gradient goes."""
+    units, total = _totals(frame)
+    if not len(units):
+        return []
+    place = int(np.argmax(total))
+    ends = [100 * _of_units(frame, end)[place] for end in _ENDS if end in frame]
+    spread = f"95 %: {ends[0]:.2f} to {ends[1]:.2f} %; " if ends else ""
+    return [
+        Finding(
+            f"The branch of unit {units[place]:.0f} ({_of_units(frame, 'name')[place]}) passes most of the "
+            f"gradient: {percent(total[place])}.",
+            f"{spread}{examples(frame)}",
+        )
+    ]

@@ -129,12 +129,24 @@ def load_several(specs: Sequence[str], source: str | None, how: Reading) -> Seve
     LeftOutError : if no data is named, and the models bring none, or different examples.
     ResanalysisError : if two models have one label.
     """
+    parts = each_subject(specs, source, how)
+    _check_same_examples(parts)
+    return Several(parts)
+
+
+def each_subject(specs: Sequence[str], source: str | None, how: Reading) -> dict[str, Subject]:
+    """The same by label, each on the examples it brings where no data is named: they may be others'.
+
+    Raises
+    ------
+    CheckpointError, DataError, UnravelError : naming what was found and what to do.
+    ResanalysisError : if two models have one label.
+    """
     parts: dict[str, Subject] = {}
     for label, spec in labelled(specs).items():
         subject = _residual_or_plain(read(spec, source, how), how)
         parts[label] = replace(subject, network=replace(subject.network, name=label))
-    _check_same_examples(parts)
-    return Several(parts)
+    return parts
 
 
 def _check_same_examples(parts: Mapping[str, Subject | Loaded]) -> None:
@@ -142,7 +154,7 @@ def _check_same_examples(parts: Mapping[str, Subject | Loaded]) -> None:
     known: dict[str, str] = {}
     for label, part in parts.items():
         if part.data is not None and part.data_from != "--data":
-            known.setdefault(_examples_sha256(part.data), label)
+            known.setdefault(examples_sha256(part.data), label)
     if len(known) > 1:
         one, other = list(known.values())[:2]
         raise LeftOutError(
@@ -150,7 +162,8 @@ def _check_same_examples(parts: Mapping[str, Subject | Loaded]) -> None:
         )
 
 
-def _examples_sha256(data: Dataset) -> str:
+def examples_sha256(data: Dataset) -> str:
+    """Of the examples, however they are normalised."""
     return replace(data, mean=(0.0,), std=(1.0,)).sha256
 
 

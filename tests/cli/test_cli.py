@@ -234,9 +234,12 @@ def test_report_is_one_page(model: Path, data: Path, tmp_path: Path) -> None:
     # An untrained network is at chance and has no accuracy that rearranging could cost.
     assert "note: rearrange is left out: the accuracy of" in said
     there = [one.stem for one in EXPERIMENTS if one.stem != "rearrange"]
-    assert re.findall(r'<section id="(\w+)">', page) == there
-    assert page.count("data:image/png;base64,") == len(there)
-    assert 'src="http' not in page
+    sections = re.findall(r'<section id="([\w-]+)"', page)
+    assert sections == ["findings", *there, "left-out"]
+    assert "<dt>rearrange</dt><dd>the accuracy of" in page
+    assert page.count("<svg ") == 2 * len(there)
+    assert "http-equiv" not in page  # nothing is to come
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
     assert "N = 24 examples of" in page
     assert "batch norm with its stored statistics (eval mode)" in page
     assert "both protocols: transitions may be deleted, and transitions stay" in page
@@ -245,6 +248,10 @@ def test_report_is_one_page(model: Path, data: Path, tmp_path: Path) -> None:
     assert "intact error" in page
     removed = {int(row["removed"]) for row in rows_of(tmp_path / "lesion_many.csv")} - {0}
     assert removed == {1, 2, 3, 4, 5, 6}
+    assert {f"{stem}_full.pdf" for stem in there} <= {
+        p.name for p in (tmp_path / "paper").iterdir()
+    }
+    assert succeed("check", tmp_path)
 
 
 @pytest.mark.parametrize("stem", ["lesion", "lesion_many", "reorder"])
