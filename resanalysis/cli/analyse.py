@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resanalysis.cli.console import show
+from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Comparing, Drawing, Output, Source
 from resanalysis.cli.subject import running, subject_of, subjects_of
-from resanalysis.experiments import experiment_named
+from resanalysis.experiments import Experiment, experiment_named
+from resanalysis.experiments.cost import said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,7 @@ def analysed(
     how: dict[str, Any] = {"functions": plan.functions, "figures": drawing.figures}
     how |= running(subject, source, output)
     experiment = experiment_named(plan.stem)
+    say_cost(experiment, subject, plan.options, output)
     with Run(output.out, plan.stem, fresh=output.fresh) as run:
         analysis = Analysis(run, subject, options, output.seed, plan.code)
         if isinstance(subject, Several):
@@ -106,3 +108,18 @@ def analysed(
         else:
             tables = measured(analysis, experiment, **how)
     return tables[plan.stem], run.files
+
+
+def say_cost(
+    experiment: Experiment,
+    subject: Subject | Several,
+    options: Mapping[str, Any],
+    output: Output,
+) -> None:
+    """How much work lies ahead, of each model, where an experiment can tell."""
+    parts: Mapping[str, Any] = getattr(subject, "parts", {"": subject})
+    for label, part in parts.items():
+        units = sum(unit.deletable for unit in part.network.units)
+        if experiment.cost is not None and units and part.data is not None:
+            text = said(experiment.cost, units, len(part.data), options)
+            tell(output, f"{experiment.stem}{f' of {label}' if label else ''}: {text}")

@@ -8,6 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from resanalysis.experiments.cost import (
+    effects_cost,
+    pairs_cost,
+    prune_cost,
+    refinement_cost,
+    scaling_cost,
+    shapley_cost,
+)
 from resanalysis.experiments.experiment import Experiment
 
 
@@ -128,34 +136,44 @@ EXPERIMENTS = (
     Experiment(
         "refinement",
         "do the units of a stage refine one estimate, which its end is?",
+        page="resanalysis.experiments.refinement_page:refinement_page",
+        drawn_with=(("depth", "refinement_depth"),),
+        cost=refinement_cost,
         in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
     ),
     Experiment("cka", "how alike are the streams after any two units, in one network or in two?"),
     Experiment(
         "prune",
         "in which order can units go? writes the shortened model, which runs with torch alone",
+        cost=prune_cost,
         in_report=lambda _: {"timing": 5.0},
     ),
     Experiment(
         "interactions",
         "do units depend on each other? the damage of every pair against the sum of the two",
+        cost=pairs_cost,
         in_report=_interactions_in_report,
     ),
     Experiment(
         "shapley",
         "what is each unit worth, over all orders in which units can go?",
         curve=("unit", "value"),
+        cost=shapley_cost,
         in_report=_shapley_in_report,
     ),
     Experiment(
         "effects",
         "what does skipping a unit do to each later one, directly and in all?",
+        cost=effects_cost,
         in_report=_effects_in_report,
     ),
     Experiment(
         "scaling",
         "what if all branches were longer or shorter?",
+        page="resanalysis.experiments.scaling_page:scaling_page",
+        drawn_with=(("orders", "scaling_orders"),),
         curve=("factor", "error"),
+        cost=scaling_cost,
         in_report=_scaling_in_report,
     ),
 )

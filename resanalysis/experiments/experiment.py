@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
+from resanalysis.experiments.cost import Cost
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -41,6 +43,8 @@ class Experiment:
     reuses : tables of other experiments that it can be given, by the name of the argument, so that a report
         measures nothing twice.
     curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
+    cost : from the number of units that can be deleted and the options to unit evaluations an example, where
+        these are so many that it is said before it runs.
     in_report : from the subject to the options it has in a report, or ``None`` where it does not apply.
     """
 
@@ -52,6 +56,7 @@ class Experiment:
     drawn_with: tuple[tuple[str, str], ...] = ()
     reuses: tuple[tuple[str, str], ...] = ()
     curve: tuple[str, str] | None = None
+    cost: Cost | None = None
     in_report: Chooses = _as_it_is
 
     @property
