@@ -27,6 +27,8 @@ _PUBLIC = {
     "resanalysis.experiments.inspect": ("inspect_parts",),
     "resanalysis.experiments.per_image": ("borderline", "class_damage", "image_rows"),
     "resanalysis.experiments.paths": ("paths_remaining",),
+    "resanalysis.experiments.refinement_depth": ("refinement_depth",),
+    "resanalysis.experiments.scaling_orders": ("scaling_orders",),
     "resanalysis.experiments.stream_damage": ("stream_damage",),
     "resanalysis.experiments.stream_images": ("stream_images",),
     "resanalysis.experiments.stream_spans": ("stream_spans",),

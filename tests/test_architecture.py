@@ -40,8 +40,25 @@ ROOMS: dict[str, set[str]] = {
 # A measure of one experiment that another is made of.
 PAIRS = {
     "experiment": {"per_image"},
-    "prune": {"prune_order", "prune_row", "stream", "stream_images"},
+    "prune": {"prune_measured", "prune_order", "prune_search", "prune_timing"},
+    "prune_joint": {"prune_order"},
+    "prune_measured": {"prune_order", "prune_replace", "prune_row"},
+    "prune_search": {"prune_joint", "prune_order", "prune_spans", "stream", "stream_spans"},
+    "prune_spans": {"prune_order"},
+    "prune_timing": {"prune_measured", "prune_order"},
+    "refinement": {"refinement_exits", "refinement_images"},
+    "refinement_depth": {"refinement_exits", "refinement_images"},
+    "refinement_exits": {"refinement_images"},
+    "refinement_images": {"stream_images"},
+    "refinement_page": {
+        "refinement",
+        "refinement_depth",
+        "refinement_exits",
+        "refinement_images",
+    },
+    "scaling_page": {"scaling", "scaling_orders"},
     "stream": {"stream_images"},
+    "work": {"prune_order", "shapley"},
     "stream_page": {"lesion", "stream", "stream_damage", "stream_images", "stream_spans"},
     "stream_spans": {"stream_images"},
 }

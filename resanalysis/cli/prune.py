@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +16,17 @@ from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Source
 from resanalysis.cli.subject import running, subject_of
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments import experiment_named
+
+if TYPE_CHECKING:
+    from resanalysis.experiments.prune_choice import Choice
+    from resanalysis.network import ResidualNetwork
+    from resanalysis.run.subject import Subject
 
 EXAMPLES = """
 resanalysis prune model.pt --data test.npz
 resanalysis prune model.pt --data test.npz --orders greedy,influence,random --max-drop 0.01
+resanalysis prune model.pt --data test.npz --orders span,span_distance --replace linear
 """
 
 
@@ -36,6 +45,13 @@ class Transitions(StrEnum):
     excluded = "excluded"
 
 
+class Replace(StrEnum):
+    """What is in the place of units that are gone."""
+
+    nothing = "nothing"
+    linear = "linear"
+
+
 def prune(
     model: Model,
     source: Source,
@@ -46,8 +62,9 @@ def prune(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Separated by commas: greedy, lesion, random, or measures of stream (influence, ratio, "
-            "branch_norm, cosine, gradient_cosine, gate, bn_scale, scale).",
+            help="Separated by commas: greedy, lesion, interactions (of all pairs), span and span_distance "
+            "(neighbours), random, or measures of stream (influence, ratio, branch_norm, cosine, "
+            "gradient_cosine, gate, bn_scale, scale), with iterative_ before one taken anew after each unit.",
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, metavar="N", help="Random orders.")] = 10,
@@ -89,6 +106,13 @@ def prune(
             help="Write the model without as many units as raise the error by F (0.01: a point) or less.",
         ),
     ] = None,
+    replace: Annotated[
+        Replace,
+        typer.Option(
+            help="linear: in the place of units that are gone, the affine map of channels that comes nearest "
+            "to them, found on the calibration half."
+        ),
+    ] = Replace.nothing,
     follow: Annotated[
         str, typer.Option(metavar="ORDER", help="Whose units --remove and --max-drop take.")
     ] = "greedy",
@@ -99,27 +123,17 @@ def prune(
     Orders are found on one part of the examples and measured on the other. Writes prune.csv, .pdf and
     .png: error and speed-up against the units removed. With --remove or --max-drop also the
     model without those units: shortened.pt2, which runs with torch alone, shortened.pt (state dict)
-    and shortened.json.
+    and shortened.json; where units are replaced, no state dict. Each order is also said as one line,
+    greedy: 21,25,3 and so on.
     """
-    chosen = (
-        None if orders is None else [name.strip() for name in orders.split(",") if name.strip()]
-    )
+    chosen = _orders(orders, follow, remove, max_drop)
 
-    from resanalysis.experiments import experiment_named
-    from resanalysis.experiments.prune_choice import choose
-    from resanalysis.experiments.prune_order import DEFAULT, ORDERS
+    from resanalysis.experiments.prune import without_units
+    from resanalysis.experiments.prune_choice import choose, order_lines
     from resanalysis.routes.shortening import check_whole
     from resanalysis.run.folder import Run
     from resanalysis.run.measured import Analysis
-    from resanalysis.run.shortened_files import write_shortened
 
-    if chosen is not None and (not chosen or set(chosen) - set(ORDERS)):
-        raise typer.BadParameter(f"--orders {orders!r}: choose from {', '.join(ORDERS)}")
-    if remove is not None and max_drop is not None:
-        raise typer.BadParameter("--remove and --max-drop both say how many units go: give one")
-    shorten = remove is not None or max_drop is not None
-    if shorten and follow not in (chosen or DEFAULT):
-        raise typer.BadParameter(f"--follow {follow}: it is not among the orders compared")
     options: dict[str, Any] = {
         "orders": chosen,
         "draws": draws,
@@ -128,9 +142,11 @@ def prune(
         "transitions": transitions.value,
         "calibration": calibration,
         "timing": timing,
+        "replace": replace.value,
         **({"per_image": True} if per_image else {}),
     }
     recorded = {**options, "remove": remove, "max_drop": max_drop, "follow": follow}
+    shorten = remove is not None or max_drop is not None
     experiment = experiment_named("prune")
     with Run(output.out, "prune", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)
@@ -138,31 +154,70 @@ def prune(
             check_whole(subject.network)
         say_cost("prune", options, subject, output)
         analysis = Analysis(run, subject, recorded, output.seed)
+        how = running(subject, source, output)
         tables = experiment.measure(
-            subject,
-            **options,
-            seed=output.seed,
-            store=analysis.store(),
-            **running(subject, source, output),
+            subject, **options, seed=output.seed, store=analysis.store(), **how
         )
         done = time.perf_counter()
         drawn = drawing.figures("prune", partial(experiment.draw, tables))
         choice = None
         if shorten:
             choice = choose(tables["prune"], order=follow, remove=remove, max_drop=max_drop)
-        if choice is not None and choice.units:
-            run.files += write_shortened(
-                output.out,
-                subject.network,
-                choice.units,
-                model=subject.module,
-                example=subject.example,
-                facts={"order": choice.order, "drop": choice.drop},
-            )
+            made = partial(
+                without_units, subject.network, subject.examples(), replace=replace.value,
+                calibration=calibration, seed=output.seed, batch_size=how["batch_size"],
+            )  # fmt: skip
+            run.files += _written(output.out, subject, choice, made, replace)
         analysis.record(tables, drawn, done)
-    if choice is not None and not choice.units:
-        raise ResanalysisError(f"{choice.reason}; the table is in {output.out / 'prune.csv'}")
+    for line in order_lines(tables["prune"]):
+        tell(output, line)
     if choice is not None:
-        gone = " ".join(str(unit) for unit in choice.units)
-        tell(output, f"removed {gone}: costs {100 * choice.drop:+.2f} points")
+        _say(output, choice)
     show(output, tables, f"prune of {model}", run.files)
+
+
+def _orders(
+    orders: str | None, follow: str, remove: int | None, max_drop: float | None
+) -> list[str] | None:
+    """The orders asked for; a mistake in the options is said before anything is read."""
+    from resanalysis.experiments.prune_order import DEFAULT, ORDERS
+
+    named = None if orders is None else orders.replace(",", " ").split()
+    if named is not None and not set(ORDERS) >= set(named) > set():
+        raise typer.BadParameter(f"--orders {orders!r}: choose from {', '.join(ORDERS)}")
+    limits = [limit for limit in (remove, max_drop) if limit is not None]
+    if len(limits) > 1:
+        raise typer.BadParameter("--remove and --max-drop both say how many units go: give one")
+    if limits and follow not in (named or DEFAULT):
+        raise typer.BadParameter(f"--follow {follow}: it is not among the orders compared")
+    return named
+
+
+def _written(
+    folder: Path,
+    subject: Subject,
+    choice: Choice,
+    made: Callable[[tuple[int, ...]], ResidualNetwork],
+    replace: Replace,
+) -> list[Path]:
+    """The files of the shortened model; none where no number of units qualifies."""
+    from resanalysis.run.shortened_files import write_shortened
+
+    if not choice.units:
+        return []
+    return write_shortened(
+        folder,
+        subject.network,
+        choice.units,
+        model=subject.module,
+        example=subject.example,
+        replaced=made(choice.units) if replace is Replace.linear else None,
+        facts={"order": choice.order, "drop": choice.drop, "replace": replace.value},
+    )
+
+
+def _say(output: Output, choice: Choice) -> None:
+    if not choice.units:
+        raise ResanalysisError(f"{choice.reason}; the table is in {output.out / 'prune.csv'}")
+    gone = " ".join(str(unit) for unit in choice.units)
+    tell(output, f"removed {gone}: costs {100 * choice.drop:+.2f} points")

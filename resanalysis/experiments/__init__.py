@@ -148,6 +148,8 @@ EXPERIMENTS = (
     Experiment(
         "refinement",
         "do the units of a stage refine one estimate, which its end is?",
+        page="resanalysis.experiments.refinement_page:refinement_page",
+        drawn_with=(("depth", "refinement_depth"),),
         in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
     ),
     Experiment(
@@ -184,6 +186,8 @@ EXPERIMENTS = (
     Experiment(
         "scaling",
         "what if all branches were longer or shorter?",
+        page="resanalysis.experiments.scaling_page:scaling_page",
+        drawn_with=(("orders", "scaling_orders"),),
         curve=("factor", "error"),
         in_report=_scaling_in_report,
         work=work.factors,

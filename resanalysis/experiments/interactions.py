@@ -60,7 +60,7 @@ def interactions(
     Returns
     -------
     DataFrame : a row for each pair of units that can be deleted, ``unit_a`` before ``unit_b``:
-        ``damage_a``, ``damage_b``, ``damage_ab``, ``interaction`` with its t interval over examples,
+        ``damage_a``, ``damage_b``, ``damage_ab``, ``interaction`` with its BCa interval over examples,
         ``p_value`` of a sign-flip test of the examples' interactions, ``p_fdr`` corrected over pairs
         (Benjamini and Hochberg), all in the loss (nats); the same of the margin (logits) and the error
         under names that begin with ``margin_`` and ``error_``; ``name_a``, ``name_b``, ``stage_a``,

@@ -1,9 +1,9 @@
-"""In which order units can go: greedily by measured damage, by cheap measures, at random."""
+"""In which order units can go: by measured damage, by cheap measures, jointly, as spans, at random."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,35 +11,16 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
-from resanalysis.experiments.prune_order import (
-    DEFAULT,
-    MEASURES,
-    By,
-    Damage,
-    Order,
-    at_random,
-    by_measure,
-    check_by,
-    check_orders,
-    greedy,
-    halves,
-)
-from resanalysis.experiments.prune_row import COLUMNS, Measured, row_of
-from resanalysis.experiments.stream import stream
+from resanalysis.experiments.prune_measured import Replace, Running, measured_table, way_without
+from resanalysis.experiments.prune_order import By, Damage, check_by, check_orders, halves
+from resanalysis.experiments.prune_search import Search, found_orders
+from resanalysis.experiments.prune_timing import add_speed_ups
 from resanalysis.measures.chance import chance_error
-from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
-from resanalysis.routes.batches import Batches, BlockStore, chosen_batch_size
-from resanalysis.routes.evaluator import evaluate
+from resanalysis.routes.batches import BlockStore
 from resanalysis.routes.forward_only import forward_only
-from resanalysis.routes.route import intact, without
-from resanalysis.routes.shared_store import prefixed
-
-# Speed-ups are timed at this many numbers of units; a batch this large is timed on a CPU.
-TIMED_SIZES = 6
-TIMED_BATCH = 32
 
 
 def prune(
@@ -53,6 +34,7 @@ def prune(
     transitions: Literal["eligible", "excluded"] = "eligible",
     calibration: float = 0.5,
     timing: float = 20.0,
+    replace: Replace = "nothing",
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -69,10 +51,13 @@ def prune(
     Parameters
     ----------
     orders : which to compare; ``greedy`` (at each step the unit whose deletion, given those gone, costs
-        least), ``lesion`` (its damage when it alone is deleted), a measure of ``stream`` (``influence``,
+        least), ``lesion`` (its damage when it alone is deleted), ``interactions`` (single damages and those of
+        all pairs, greedily with a look-ahead of two), ``span`` and ``span_distance`` (for each number of units
+        the neighbours that cost least, or turn the stream least), a measure of ``stream`` (``influence``,
         ``ratio``, ``branch_norm``, ``cosine``, ``gradient_cosine``, ``gate``, ``bn_scale``, ``scale``;
-        the smallest value goes first), ``random``. If left out, the first four measures that the network
-        has and the other three.
+        the smallest value goes first), the same with ``iterative_`` before it (taken anew after each unit
+        that goes), ``random``. If left out, ``greedy``, ``lesion``, the first four measures that the
+        network has and ``random``.
     draws : random orders.
     by : what the damage is for ``greedy`` and ``lesion``: ``loss``, ``error`` or ``kl`` from the intact
         output. The loss if left out, or without labels the KL divergence.
@@ -80,6 +65,8 @@ def prune(
     transitions : whether units that change the stream's shape may go.
     calibration : share of the examples that the orders are found on.
     timing : seconds to measure speed-ups for, about; 0 leaves them out.
+    replace : ``linear`` puts the affine map of channels that comes nearest to it, found on the calibration
+        half, in the place of each span of units that are gone. Orders are those of deletions.
     batch_size, device, store, show_progress : how it runs; they change no number but the speed-ups.
     answers : as in ``lesion``, of the examples that the numbers are from.
 
@@ -95,67 +82,31 @@ def prune(
 
     Raises
     ------
-    ResanalysisError : if an order, ``by``, ``until`` or ``calibration`` makes no sense, a measure is asked for
-        that the network does not have, or no unit can go.
+    ResanalysisError : if an order or another option makes no sense, a measure is asked for that the network
+        does not have, or no unit can go.
 
     Source: Men et al. 2024, ShortGPT (influence; cheap orders); Veit et al. 2016 (deletion).
     """
-    check_orders(orders if orders is not None else DEFAULT)
-    for name, value in (("draws", draws), ("until", 1 if until is None else until)):
-        if value < 1:
-            raise ResanalysisError(f"{name} must be at least 1, got {value}")
+    check_orders(orders)
+    _check(draws, until, replace)
+    if answers is not None and replace != "nothing":
+        raise ResanalysisError(
+            f"answers of each example are kept of deletions, not of replace={replace}"
+        )
     eligible = transitions == "eligible"
-    pool = [u.index for u in network.units if u.deletable and (eligible or not u.transition)]
-    if not pool:
-        raise ResanalysisError(f"no unit of {network.name} can be deleted")
-    steps = len(pool) if until is None else min(until, len(pool))
+    pool = _pool(network, eligible)
+    steps = min(until or len(pool), len(pool))
     held, rest = halves(data, calibration, seed)
     chosen_by = check_by(by, held.batch(0, 1)[1] is not None)
     ready = forward_only(network, device=device, parts=_parts_run(network))
     damage = Damage(ready, held, chosen_by, batch_size, store)
-    found = _found(
-        network, damage, pool, steps, orders=orders, draws=draws, eligible=eligible, seed=seed,
-        device=device, show_progress=show_progress,
-    )  # fmt: skip
-    removals = dict.fromkeys(
-        frozenset(order.units[:k]) for order in found for k in range(1, steps + 1)
-    )
-    scores = evaluate(
-        ready,
-        [intact(network), *(without(network, gone) for gone in removals)],
-        rest,
-        batch_size=batch_size,
-        fast=False,
-        store=prefixed(store, "measured"),
-        show_progress=show_progress,
-        description="prune",
-        answers=answers,
-    )
-    place = {gone: row for row, gone in enumerate(removals, start=1)}
-    costs = unit_costs(network, Batches.of(network, rest).batch(0, min(2, len(rest))).inputs)
-    measured = Measured.of(scores, seed)
-    rows = [row_of(measured, 0, costs, ()) | {"order": "intact", "draw": 0, "name": "intact"}]
-    for order in found:
-        for k in range(1, steps + 1):
-            gone = order.units[:k]
-            row = row_of(measured, place[frozenset(gone)], costs, gone)
-            name = network.units[gone[-1]].name
-            rows.append(row | {"order": order.name, "draw": order.draw, "name": name})
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    if answers is not None:
-        frame["route"] = [
-            place.get(frozenset(int(unit) for unit in units.split()), 0) for units in frame["units"]
-        ]
-    timed = _timed(network, rest, found, steps, timing, batch_size, device)
-    if timed is not None:
-        removed, _, moved, inputs = timed
-        ratios = speed_ups(
-            moved, [found[0].units[:k] for k in removed], inputs, seconds=timing, store=store,
-            seed=seed, show_progress=show_progress,
-        )  # fmt: skip
-        for k, interval in zip(removed, ratios, strict=True):
-            at = (frame["order"] == "greedy") & (frame["removed"] == k)
-            frame.loc[at, ["speedup", "speedup_low", "speedup_high"]] = list(interval)
+    search = Search(network, damage, pool, steps, draws, seed, eligible, device, show_progress)
+    found = found_orders(search, orders)
+    running = Running(batch_size, device, store, show_progress)
+    removals = [gone for order in found for gone in order.removals]
+    way = way_without(network, held, removals, replace, running)
+    frame = measured_table(found, way, ready, rest, seed, running, answers)
+    timed = add_speed_ups(frame, found[0], way, rest, timing, seed, running)
     frame.attrs = Provenance.of(
         network,
         rest,
@@ -166,11 +117,55 @@ def prune(
         draws=draws,
         by=chosen_by,
         transitions=transitions,
-        timed_batch=None if timed is None else timed[1],
+        replace=replace,
+        timed_batch=timed,
         chance=_chance(rest),
         threads=torch.get_num_threads(),
     ).facts()
     return frame
+
+
+def without_units(
+    network: ResidualNetwork,
+    data: Dataset,
+    units: Iterable[int],
+    *,
+    replace: Replace = "nothing",
+    calibration: float = 0.5,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+) -> ResidualNetwork:
+    """The network of a row of ``prune``, for what takes networks: another experiment, ``shortened``.
+
+    Parameters
+    ----------
+    data, replace, calibration, seed : as for ``prune``, so that the maps are those of its table.
+    units : that are gone, as in the column ``units``.
+    """
+    held, _ = halves(data, calibration, seed)
+    gone = tuple(units)
+    way = way_without(network, held, [gone], replace, Running(batch_size, device))
+    return way.network_without(gone)
+
+
+def _check(draws: int, until: int | None, replace: str) -> None:
+    for name, value in (("draws", draws), ("until", 1 if until is None else until)):
+        if value < 1:
+            raise ResanalysisError(f"{name} must be at least 1, got {value}")
+    if replace not in get_args(Replace):
+        raise ResanalysisError(
+            f"units that are gone cannot be replaced by {replace!r}; there are "
+            f"{', '.join(get_args(Replace))}"
+        )
+
+
+def _pool(network: ResidualNetwork, eligible: bool) -> list[int]:
+    """The units that may go."""
+    pool = [u.index for u in network.units if u.deletable and (eligible or not u.transition)]
+    if not pool:
+        raise ResanalysisError(f"no unit of {network.name} can be deleted")
+    return pool
 
 
 def _chance(data: Dataset) -> float | None:
@@ -187,66 +182,3 @@ def _parts_run(network: ResidualNetwork) -> list[str]:
         if unit.skip_kind != "none" and (unit.full is not None or unit.whole is not None)
     }
     return [name for name in network.parts() if name not in alone]
-
-
-def _found(
-    network: ResidualNetwork,
-    damage: Damage,
-    pool: Sequence[int],
-    steps: int,
-    *,
-    orders: Sequence[str] | None,
-    draws: int,
-    eligible: bool,
-    seed: int,
-    device: torch.device | str | None,
-    show_progress: bool,
-) -> list[Order]:
-    """The orders asked for, greedy first, or those of ``DEFAULT`` that there are."""
-    names = sorted(DEFAULT if orders is None else orders, key=lambda name: name != "greedy")
-    table: pd.DataFrame | None = None
-    found: list[Order] = []
-    for name in names:
-        if name == "greedy":
-            found.append(Order(name, 0, greedy(damage, pool, steps, show_progress=show_progress)))
-        elif name == "lesion":
-            found.append(Order(name, 0, tuple(damage.ranked([], pool))))
-        elif name == "random":
-            drawn = at_random(pool, draws, seed, eligible)
-            found += [Order(name, number, units) for number, units in enumerate(drawn)]
-        else:
-            if table is None:
-                table = stream(
-                    network, damage.data, batch_size=damage.batch_size, device=device, seed=seed,
-                    store=prefixed(damage.store, "measures"), show_progress=show_progress,
-                )  # fmt: skip
-            units = by_measure(table, name, pool)
-            if units is not None:
-                found.append(Order(name, 0, units))
-            elif orders is not None:
-                has = [other for other in MEASURES if by_measure(table, other, pool) is not None]
-                raise ResanalysisError(
-                    f"{network.name} has no {name} to order its units by; it has "
-                    f"{', '.join(has) or 'no such measure'}"
-                )
-    return found
-
-
-def _timed(
-    network: ResidualNetwork,
-    data: Dataset,
-    found: Sequence[Order],
-    steps: int,
-    seconds: float,
-    batch_size: int | None,
-    device: torch.device | str | None,
-) -> tuple[list[int], int, ResidualNetwork, Any] | None:
-    """Numbers of units to time the greedy order at, with the batch, its size and where it runs."""
-    if seconds <= 0 or found[0].name != "greedy":
-        return None
-    removed = sorted({round(float(k)) for k in np.linspace(1, steps, min(TIMED_SIZES, steps))})
-    moved = network if device is None else network.to(device)
-    most = TIMED_BATCH if moved.device.type == "cpu" else 256
-    size = batch_size or min(chosen_batch_size(moved, len(data)), most)
-    size = min(network.batch_size or size, len(data))
-    return removed, size, moved, Batches.of(moved, data, batch_size=size).batch(0, size).inputs

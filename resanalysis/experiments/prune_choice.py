@@ -55,16 +55,15 @@ def choose(
     if rows.empty:
         there = [name for name in dict.fromkeys(frame["order"]) if name != "intact"]
         raise ResanalysisError(f"the table has no order {order!r}; it has {', '.join(there)}")
-    units = tuple(int(unit) for unit in rows["unit"])
     drops = rows["delta"].to_numpy(dtype=np.float64)
     if np.isnan(drops).all():
         drops = 1 - rows["agreement"].to_numpy(dtype=np.float64)
     if remove is not None:
-        if not 1 <= remove <= len(units):
+        if not 1 <= remove <= len(rows):
             raise ResanalysisError(
-                f"the order {order} has 1 to {len(units)} units to remove, got {remove}"
+                f"the order {order} has 1 to {len(rows)} units to remove, got {remove}"
             )
-        return Choice(order, units[:remove], float(drops[remove - 1]))
+        return Choice(order, units_gone(rows, remove), float(drops[remove - 1]))
     # A fraction such as 0.07 − 0.05 is above 0.02 by rounding alone.
     within = np.flatnonzero(drops <= float(max_drop or 0.0) + 1e-9)
     if not len(within):
@@ -77,4 +76,32 @@ def choose(
             f"{drops[best]:.4g}, with {best + 1} removed; no model was written",
         )
     count = int(within[-1]) + 1
-    return Choice(order, units[:count], float(drops[count - 1]))
+    return Choice(order, units_gone(rows, count), float(drops[count - 1]))
+
+
+def units_gone(rows: pd.DataFrame, count: int) -> tuple[int, ...]:
+    """The first ``count`` units of an order as they went; of spans, the one of that length from its start.
+
+    Parameters
+    ----------
+    rows : of one order and draw, by ``removed``.
+    """
+    went = tuple(int(unit) for unit in rows["unit"].iloc[:count])
+    listed = tuple(int(unit) for unit in str(rows["units"].iloc[count - 1]).split())
+    return went if set(went) == set(listed) else listed
+
+
+def order_lines(frame: pd.DataFrame) -> list[str]:
+    """Each order as one line, ``greedy: 21,25,3``: what can be copied into another tool.
+
+    Of random orders the first draw. Spans hold other units for each number of them, and have no such line.
+    """
+    lines: list[str] = []
+    for name, rows in frame.loc[(frame["draw"] == 0) & (frame["removed"] > 0)].groupby(
+        "order", sort=False
+    ):
+        sorted_rows = rows.sort_values("removed")
+        units = units_gone(sorted_rows, len(rows))
+        if units == tuple(int(unit) for unit in sorted_rows["unit"]):
+            lines.append(f"{name}: {','.join(map(str, units))}")
+    return lines

@@ -1,4 +1,4 @@
-"""Orders in which units can go: by measured damage, by cheap measures of the intact network, at random."""
+"""Orders in which units can go: what one is, what deletions cost, and those that follow from numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.datasets.halves import two_parts
@@ -23,7 +24,14 @@ MEASURES = (
     "influence", "ratio", "branch_norm", "cosine", "gradient_cosine", "gate", "bn_scale", "scale",
 )  # fmt: skip
 """Columns of ``stream.csv`` that order units, the smallest value first to go."""
-ORDERS = ("greedy", "lesion", *MEASURES, "random")
+AGAIN = "iterative_"
+"""Before a measure: it is taken anew after each unit that goes."""
+SPANS = ("span", "span_distance")
+"""Orders whose units are neighbours, other ones for each number of them."""
+ORDERS = (
+    "greedy", "lesion", "interactions", *SPANS, *MEASURES, *(AGAIN + name for name in MEASURES),
+    "random",
+)  # fmt: skip
 DEFAULT = ("greedy", "lesion", "influence", "ratio", "branch_norm", "cosine", "random")
 
 
@@ -34,12 +42,18 @@ class Order:
     Attributes
     ----------
     name, draw : one of ``ORDERS``, and the number of the random order (else 0).
-    units : the first to go first.
+    removals : the units that are gone for each number of them from 1 on, the one to go last at the end. Each
+        holds the one before, but for spans.
     """
 
     name: str
     draw: int
-    units: tuple[int, ...]
+    removals: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def nested(name: str, units: Sequence[int], steps: int, draw: int = 0) -> Order:
+        """The first unit, the first two, and so on until ``steps`` are gone."""
+        return Order(name, draw, tuple(tuple(units[:k]) for k in range(1, steps + 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +72,37 @@ class Damage:
     batch_size: int | None = None
     store: BlockStore | None = None
 
-    def ranked(self, gone: Sequence[int], candidates: Sequence[int]) -> list[int]:
-        """The candidates, the one whose deletion beside ``gone`` costs least first."""
+    def of(
+        self, removals: Sequence[Sequence[int]], part: str, *, show_progress: bool = False
+    ) -> NDArray[np.float64]:
+        """What is compared of each removal (keys, removals), the first key first; infinite where unknown.
+
+        Parameters
+        ----------
+        part : of the search, for the store and the progress.
+        """
         scores = evaluate(
             self.network,
-            [without(self.network, [*gone, unit]) for unit in candidates],
+            [without(self.network, gone) for gone in removals],
             self.data,
             batch_size=self.batch_size,
             fast=False,  # it is fast already, and made so once for all steps
-            store=prefixed(self.store, f"damage-{'.'.join(str(unit) for unit in gone)}"),
+            store=prefixed(self.store, part),
+            show_progress=show_progress,
+            description=part,
         )
         columns = [scores.mean(name) for name in dict.fromkeys((self.by, "loss", "kl"))]
-        values = np.where(np.isfinite(columns), columns, np.inf)
+        return np.where(np.isfinite(columns), columns, np.inf)
+
+    def ranked(
+        self, gone: Sequence[int], candidates: Sequence[int], *, show_progress: bool = False
+    ) -> list[int]:
+        """The candidates, the one whose deletion beside ``gone`` costs least first."""
+        part = f"damage-{'.'.join(str(unit) for unit in gone)}" if gone else "lesions"
+        removals = [[*gone, unit] for unit in candidates]
+        keys = self.of(removals, part, show_progress=show_progress)
         # The last key of lexsort is its first.
-        return [candidates[int(row)] for row in np.lexsort([list(candidates), *values[::-1]])]
+        return [candidates[int(row)] for row in np.lexsort([list(candidates), *keys[::-1]])]
 
 
 def greedy(
@@ -126,8 +157,9 @@ def halves(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     return two_parts(data, wanted, seed)
 
 
-def check_orders(orders: Sequence[str]) -> None:
+def check_orders(wanted: Sequence[str] | None) -> None:
     """Refuse what is no order, and names given twice."""
+    orders = DEFAULT if wanted is None else wanted
     unknown = [name for name in orders if name not in ORDERS]
     if unknown or not orders:
         raise ResanalysisError(

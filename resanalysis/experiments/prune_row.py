@@ -46,21 +46,24 @@ class Measured:
         return Measured(bands, delta)
 
 
-def row_of(measured: Measured, row: int, costs: Costs, gone: Sequence[int]) -> dict[str, Any]:
+def row_of(
+    measured: Measured, row: int, before: Costs, after: Costs, gone: Sequence[int]
+) -> dict[str, Any]:
     """Numbers of one route beside those of the intact network.
 
     Parameters
     ----------
     measured, row : of all routes, and the number of this one.
+    before, after : costs of the units as they are, and of what is left where some are gone.
     gone : units without branches, in the order they went.
 
     Returns
     -------
     dict : the columns of ``COLUMNS`` but ``order``, ``draw`` and ``name``; speed-ups are NaN.
     """
-    parameters, flops = costs.left(gone)
-    whole = costs.left(())[1] + costs.flops_elsewhere
-    left = flops + costs.flops_elsewhere
+    parameters, flops = after.left(gone)
+    whole = before.left(())[1] + before.flops_elsewhere
+    left = flops + after.flops_elsewhere
     facts: dict[str, Any] = {
         "removed": len(gone),
         "units": " ".join(str(unit) for unit in sorted(gone)),

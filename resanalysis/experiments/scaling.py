@@ -45,8 +45,8 @@ def scaling(
 
     Returns
     -------
-    DataFrame : a row per factor: ``factor``; ``error`` with Wilson's interval (the t interval of errors that
-        are fractions); mean ``loss`` (nats) with its t interval; ``agreement`` with the intact predictions;
+    DataFrame : a row per factor: ``factor``; ``error`` with Wilson's interval (a bootstrap of errors that
+        are fractions); mean ``loss`` (nats) with its BCa interval; ``agreement`` with the intact predictions;
         ``kl`` from the intact output (nats). Intervals are over examples. Without labels, error and loss
         are NaN.
 

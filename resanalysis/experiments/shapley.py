@@ -107,7 +107,7 @@ def shapley(
     -------
     DataFrame : a row per unit: ``unit``, ``name``; ``value`` with its 95 % interval over orders and examples
         (over examples where all deletions were measured); ``damage``, what deleting this unit alone adds,
-        with its t interval over examples; ``se_orders`` and ``se_examples``, the standard error of the
+        with its BCa interval over examples; ``se_orders`` and ``se_examples``, the standard error of the
         value if one of the two alone varied; ``stage``, ``transition``.
 
     Raises

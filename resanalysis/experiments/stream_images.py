@@ -108,18 +108,18 @@ def measured_images(
 
 def _block(network: ResidualNetwork, batch: Batch) -> Block:
     """Every measure (units, images) on some examples."""
-    passed, logits = _passed(network, batch)
+    passed, logits = passed_units(network, batch)
     gradients: tuple[Tensor | None, ...] = (None,) * len(passed)
     if batch.labels is not None and logits is not None:
-        gradients = _directions(logits, batch.labels, passed)
+        gradients = loss_directions(logits, batch.labels, passed)
     with torch.no_grad():
         rows = [
             _of_unit(passage, gradient, batch.kept_tokens)
             for passage, gradient in zip(passed, gradients, strict=True)
         ]
         if logits is not None:
-            for unit in range(_first_exit(network), len(network)):
-                rows[unit] |= _early_exit(network, passed[unit], batch, logits)
+            for unit in range(first_exit(network), len(network)):
+                rows[unit] |= early_exit(network, passed[unit], batch, logits)
         nothing = torch.full((batch.rows,), torch.nan)
         block = {
             name: np.stack([batch.own(row.get(name, nothing)).cpu().numpy() for row in rows])
@@ -135,7 +135,7 @@ def _block(network: ResidualNetwork, batch: Batch) -> Block:
     return block
 
 
-def _passed(network: ResidualNetwork, batch: Batch) -> tuple[list[Passage], Tensor | None]:
+def passed_units(network: ResidualNetwork, batch: Batch) -> tuple[list[Passage], Tensor | None]:
     """What passed each unit, to be differentiated where there are labels; the logits, if there are any."""
     with torch.no_grad():
         h, side = network.enter(batch.inputs)
@@ -148,7 +148,7 @@ def _passed(network: ResidualNetwork, batch: Batch) -> tuple[list[Passage], Tens
     return passed, logits if scored else None
 
 
-def _early_exit(
+def early_exit(
     network: ResidualNetwork, passage: Passage, batch: Batch, logits: Tensor
 ) -> dict[str, Tensor]:
     """Scores (N,) of the head on the stream that leaves a unit."""
@@ -156,7 +156,9 @@ def _early_exit(
     return {f"exit_{name}": read[NAMES.index(name)] for name in NAMES[:3]}
 
 
-def _directions(logits: Tensor, labels: Tensor, passed: list[Passage]) -> tuple[Tensor | None, ...]:
+def loss_directions(
+    logits: Tensor, labels: Tensor, passed: list[Passage]
+) -> tuple[Tensor | None, ...]:
     """Gradient of each example's loss at each unit's input, up to a positive factor of the example."""
     left = passed[-1].left
     at_logits, _, _ = loss_gradient(logits, labels)
@@ -169,7 +171,7 @@ def _directions(logits: Tensor, labels: Tensor, passed: list[Passage]) -> tuple[
     return torch.autograd.grad(left, entered, last, allow_unused=True)
 
 
-def _first_exit(network: ResidualNetwork) -> int:
+def first_exit(network: ResidualNetwork) -> int:
     """First unit of the last stage: from there on the stream has the shape that the head reads."""
     last = len(network) - 1
     first = next((run[0] for run in network.runs() if run[-1] == last), last)

@@ -6,13 +6,15 @@ run, and going back costs about two passes; these are estimates, good to a facto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 # Of a random route, how much is not shared with the one before it.
 _UNSHARED = 0.8
 _BACKWARD = 2.0
+# Of a pass, what a row of an order in which all units go in turn takes: half its branches are gone.
+_GROWING = 0.4
 # Sizes of the middle that rearrange tries where none are named.
 _SIZES = 20
 # Paths of one length that are drawn until their mean is known well enough, about.
@@ -113,19 +115,38 @@ def pairs(units: int, options: Mapping[str, Any]) -> Work:
 
 
 def growing(units: int, options: Mapping[str, Any]) -> Work:
-    """Units deleted one after the other along random orders; orders not shared."""
-    drawn = options.get("orders") or 40
-    return Work(1 + drawn * units / 2, (f"{drawn} orders",))
+    """All deletions of few units; else units deleted one after the other along random orders, not shared."""
+    from resanalysis.experiments.shapley import MOST_EXACT, ORDERS
+
+    sampled = options.get("orders") is not None or options.get("precision") is not None
+    if units <= MOST_EXACT and not sampled:
+        return Work(2.0 ** (units + 1) / units, (f"{2**units:,} deletions",))
+    drawn = options.get("orders") or ORDERS
+    return Work(1 + drawn * units * _GROWING, (f"{drawn} orders",))
 
 
 def greedy(units: int, options: Mapping[str, Any]) -> Work:
-    """At each step every unit that is left, on the calibration half; then each order on the other."""
+    """Each order searched for on its share of the examples, and measured on the others."""
+    from resanalysis.experiments.prune_order import AGAIN, DEFAULT
+
+    orders: Sequence[str] = options.get("orders") or DEFAULT
     until = min(options.get("until") or units, units)
-    steps = sum((units - k) * (units - k) / units / 2 for k in range(until))
-    other = (10 + options["draws"]) * until / 2
     share = float(options["calibration"])
-    passes = steps * share + other * (1 - share)
-    return Work(passes, (f"{until} steps",), seconds=float(options["timing"]))
+    # Of a measure: forward and back, and so again after each unit that goes where it is taken anew.
+    searched = {
+        "greedy": until * units / 4,
+        "lesion": units / 2,
+        "span": units**2 / 6,
+        "random": 0.0,
+    }
+    searched["interactions"] = pairs(units, {}).passes
+    found = sum(
+        searched.get(name, 3.0 * (until if name.startswith(AGAIN) else 1)) for name in orders
+    )
+    rows = until * sum(int(options["draws"]) if name == "random" else 1 for name in orders)
+    passes = 1 + share * found + (1 - share) * rows * _GROWING
+    of = (f"{len(orders)} orders", f"{until} steps")
+    return Work(passes, of, seconds=float(options["timing"]))
 
 
 def factors(units: int, options: Mapping[str, Any]) -> Work:

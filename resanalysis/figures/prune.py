@@ -10,6 +10,7 @@ import numpy as np
 from resanalysis.figures.style import (
     BLUE,
     BROWN,
+    CYAN,
     FULL,
     GREEN,
     GREY,
@@ -51,6 +52,9 @@ HOW_TO_READ = (
 _LOOKS: dict[str, tuple[str, Any]] = {
     "greedy": (BLUE, "-"),
     "lesion": (ORANGE, (0, (5, 1.2))),
+    "interactions": (CYAN, "-"),
+    "span": (INTACT, (0, (3, 1, 1, 1))),
+    "span_distance": (INTACT, (0, (1, 1.2))),
     "influence": (GREEN, (0, (1, 1))),
     "ratio": (RED, (0, (4, 1, 1, 1))),
     "branch_norm": (PURPLE, (0, (2, 1))),
@@ -60,6 +64,9 @@ _LOOKS: dict[str, tuple[str, Any]] = {
     "bn_scale": (YELLOW, (0, (5, 2))),
     "scale": (PINK, (0, (1, 1.5))),
 }
+# A measure that is taken anew has the look of the measure, and crosses.
+_AGAIN = "iterative_"
+_ORDERS = [*_LOOKS, *(_AGAIN + name for name in _LOOKS)]
 
 
 _SPEED = ("measured", "by operations")
@@ -84,7 +91,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     by_order = {str(name): rows.sort_values("removed") for name, rows in frame.groupby("order")}
     if "random" in by_order:
         _random(ax, by_order["random"], metric, start)
-    for name in reversed([name for name in _LOOKS if name in by_order]):
+    for name in reversed([name for name in _ORDERS if name in by_order]):
         _order(ax, by_order[name], name, metric, start)
     if "greedy" in by_order and {f"{metric}_low", f"{metric}_high"} <= set(frame):
         _band(ax, intact, by_order["greedy"], metric)
@@ -98,10 +105,12 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
 
 def _order(ax: Axes, rows: pd.DataFrame, name: str, metric: str, start: float) -> None:
     """A line that begins at the intact network, the greedy one bold and on top."""
-    colour, dashes = _LOOKS[name]
+    colour, dashes = _LOOKS[name.removeprefix(_AGAIN)]
     width, level = (2.0, 4) if name == "greedy" else (1.1, 3)
+    marker = "x" if name.startswith(_AGAIN) else ""
     ax.plot(np.r_[0, rows["removed"].to_numpy(int)], np.r_[start, rows[metric].to_numpy(float)],
-            color=colour, linestyle=dashes, linewidth=width, label=_spelled(name), zorder=level)  # fmt: skip
+            color=colour, linestyle=dashes, linewidth=width, label=_spelled(name), zorder=level,
+            marker=marker, markersize=3)  # fmt: skip
 
 
 def _band(ax: Axes, intact: pd.DataFrame, rows: pd.DataFrame, metric: str) -> None:
@@ -178,7 +187,7 @@ def prune(
 
 def _rank(name: str) -> int:
     """Place of a legend's entry: the levels, the orders, random ones, the speeds."""
-    known = ["intact", "chance", *(_spelled(order) for order in _LOOKS), "random", *_SPEED]
+    known = ["intact", "chance", *(_spelled(order) for order in _ORDERS), "random", *_SPEED]
     return known.index("random" if name.startswith("random") else name)
 
 
@@ -211,13 +220,14 @@ def _beside_greedy(curves: dict[str, pd.Series], metric: str) -> Headlines:
         for name, curve in curves.items()
         if name != "greedy"
     }
-    last = int(np.asarray(curves["greedy"].index, dtype=int)[-1])
+    # Spans end where no longer one is: they are compared as far as they go.
+    last = {name: int(np.asarray(curves[name].index, dtype=int)[-1]) for name in away}
     best_first = sorted(away, key=lambda name: away[name], reverse=metric == "agreement")
     return [
         (
             f"{_spelled(name)} instead of greedy",
             f"{abs(away[name]):.2f} points {'more' if away[name] > 0 else 'less'} {metric}, mean over "
-            f"1 to {last} removed",
+            f"1 to {last[name]} removed",
         )
         for name in best_first
     ]

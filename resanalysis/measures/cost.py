@@ -154,6 +154,7 @@ def speed_ups(
     removals: Sequence[tuple[int, ...]],
     inputs: Inputs,
     *,
+    made: Callable[[tuple[int, ...]], nn.Module] | None = None,
     seconds: float = 20.0,
     store: BlockStore | None = None,
     seed: int = 0,
@@ -168,28 +169,30 @@ def speed_ups(
     Parameters
     ----------
     removals : units gone, for every ratio wanted.
+    made : the module without them; ``shortened`` if left out.
     seconds : for all of them; each gets its share, but at least five pairs.
     """
     result: list[Interval] = []
     intact = shortened(network, ())
+    without = made or partial(shortened, network)
     share = seconds / max(1, len(removals))
     with progress_bar("timing", len(removals), show=show_progress) as advance:
         for gone in removals:
             key = f"time-{'.'.join(str(unit) for unit in gone)}"
-            block = kept(store, key, partial(_timed, network, gone, intact, inputs, share))
+            block = kept(store, key, partial(_timed, intact, gone, without, inputs, share))
             result.append(bootstrap_quantile(block["ratios"], 0.5, seed=seed))
             advance(1)
     return result
 
 
 def _timed(
-    network: ResidualNetwork,
-    gone: tuple[int, ...],
     intact: nn.Module,
+    gone: tuple[int, ...],
+    without: Callable[[tuple[int, ...]], nn.Module],
     inputs: Inputs,
     seconds: float,
 ) -> Block:
-    return {"ratios": _ratios(intact, shortened(network, gone), inputs, seconds)}
+    return {"ratios": _ratios(intact, without(gone), inputs, seconds)}
 
 
 def _ratios(

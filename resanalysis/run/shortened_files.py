@@ -68,14 +68,17 @@ def write_shortened(
     *,
     model: nn.Module,
     example: Inputs,
+    replaced: ResidualNetwork | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write ``shortened.pt2``, ``shortened.pt`` and ``shortened.json``.
+    """Write ``shortened.pt2``, ``shortened.json`` and, where nothing is in the units' places, ``shortened.pt``.
 
     Parameters
     ----------
     units : those that go, in the order they went.
     model, example : what ``network`` was made from.
+    replaced : the network with something in the place of these units. The model has no names for that, and no
+        state dict is written.
     facts : more for ``shortened.json``, such as the order the units were taken from.
 
     Returns
@@ -89,28 +92,27 @@ def write_shortened(
     """
     if not units:
         raise ResanalysisError("no unit is removed: the shortened model would be the model itself")
-    archive, state = io.BytesIO(), io.BytesIO()
-    program = exported(network, units, example)
+    archive, gone = io.BytesIO(), set(units)
+    shorter = network if replaced is None else replaced
+    program = exported(shorter, units, example)
     torch.export.save(program, archive)
-    left = remaining_state(network, units, model)
-    torch.save(left, state)
-    gone = set(units)
+    contents = {"shortened.pt2": archive.getvalue()}
     record = {
         "model": network.name,
         "removed": [{"unit": u, "name": network.units[u].name} for u in units],
         "left": [{"unit": u.index, "name": u.name} for u in network.units if u.index not in gone],
         "inputs": _inputs(program),
-        "parameters": sum(tensor.numel() for tensor in Shortened(network, units).parameters()),
+        "parameters": sum(tensor.numel() for tensor in Shortened(shorter, units).parameters()),
         "parameters_before": sum(tensor.numel() for tensor in Shortened(network, ()).parameters()),
-        "tensors_gone": [name for name in model.state_dict() if name not in left],
         **(facts or {}),
     }
+    if replaced is None:
+        left, state = remaining_state(network, units, model), io.BytesIO()
+        torch.save(left, state)
+        contents["shortened.pt"] = state.getvalue()
+        record["tensors_gone"] = [name for name in model.state_dict() if name not in left]
     text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    contents = {
-        "shortened.pt2": archive.getvalue(),
-        "shortened.pt": state.getvalue(),
-        "shortened.json": text.encode(),
-    }
+    contents["shortened.json"] = text.encode()
     paths = [folder / name for name in contents]
     for path, content in zip(paths, contents.values(), strict=True):
         write_atomically(path, content)

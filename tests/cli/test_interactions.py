@@ -45,7 +45,9 @@ def test_it_writes_table_figure_and_manifest(
     assert result.exit_code == 0, result.output
     assert len(pd.read_csv(tmp_path / f"{command}.csv")) == rows
     entry = json.loads((tmp_path / "manifest.json").read_text())[command]
-    assert entry["files"] == [f"{command}.csv", f"{command}.pdf", f"{command}.png"]
+    beside = ["scaling_orders.csv"] if command == "scaling" else []
+    assert entry["files"] == [f"{command}.csv", *beside, f"{command}.pdf", f"{command}.png"]
+    assert f"{command}: about " in result.output  # what it costs is said before it runs
     assert entry["facts"]["n"] == 16
     if command == "interactions":
         assert set(entry["facts"]["explained"]) == {"loss", "margin", "error"}

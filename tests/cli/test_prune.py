@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import resanalysis as ra
 from resanalysis.cli import app
+from resanalysis.experiments.prune import without_units
 from tests.conftest import cifar
 
 
@@ -84,6 +85,43 @@ def test_the_model_without_units_is_written_and_loads(words: list[str], tmp_path
         torch.testing.assert_close(ra.load(tmp_path / "shortened.pt2")(x), expected)
 
 
+def test_spans_go_and_a_map_is_in_their_place(words: list[str], tmp_path: Path) -> None:
+    options = [
+        "--orders",
+        "span,lesion",
+        "--remove",
+        "2",
+        "--follow",
+        "span",
+        "--replace",
+        "linear",
+    ]
+    result = CliRunner().invoke(app, [*words, *options, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    entry = json.loads((tmp_path / "manifest.json").read_text())["prune"]
+    assert entry["options"]["replace"] == entry["facts"]["replace"] == "linear"
+    with (tmp_path / "prune.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    (row,) = (row for row in rows if row["order"] == "span" and row["removed"] == "2")
+    units = [int(unit) for unit in row["units"].split()]
+    record = json.loads((tmp_path / "shortened.json").read_text())
+    assert [gone["unit"] for gone in record["removed"]] == units
+    assert record["replace"] == "linear"
+    assert not (tmp_path / "shortened.pt").exists()
+    (line,) = (text for text in result.output.splitlines() if text.startswith("lesion: "))
+    went = [row["unit"] for row in rows if row["order"] == "lesion"]
+    assert line == f"lesion: {','.join(went)}"
+    data = ra.dataset(words[3], normalize="none")
+    x, _ = data.batch(0, 24)
+    network = ra.unravel(ra.load(words[1]), x)
+    made = without_units(network, data, units, replace="linear")
+    assert isinstance(x, torch.Tensor)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ra.load(tmp_path / "shortened.pt2")(x), made(x), rtol=1e-3, atol=1e-4
+        )
+
+
 def test_nothing_is_written_where_nothing_qualifies(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "shortened.pt2").write_text("mine")
     # Labels are the network's own answers: its error is 0, and every deletion of branches costs.
@@ -105,11 +143,12 @@ def test_nothing_is_written_where_nothing_qualifies(words: list[str], tmp_path: 
 @pytest.mark.parametrize(
     ("options", "code", "text"),
     [
-        (["--orders", "greedy,best"], 2, "choose from greedy, lesion, influence"),
+        (["--orders", "greedy,best"], 2, "choose from greedy, lesion, interactions, span"),
         (["--orders", " "], 2, "choose from greedy, lesion"),
         (["--remove", "1", "--max-drop", "0.1"], 2, "both say how many units go: give one"),
         (["--remove", "1", "--follow", "gate"], 2, "--follow gate: it is not among the orders"),
         (["--orders", "random", "--remove", "9"], 2, "--follow greedy: it is not among"),
+        (["--replace", "zero"], 2, "'nothing', 'linear'"),
         (["--by", "accuracy"], 2, "'loss', 'error', 'kl'"),
         (["--orders", "gate"], 1, "has no gate to order its units by; it has influence"),
         (["--calibration", "0.01"], 1, "give a calibration between 0 and 1"),

@@ -151,6 +151,33 @@ def test_linear_chain_in_closed_form() -> None:
     assert frame["name"].tolist()[3] == "output"
 
 
+def test_linear_chain_of_matrices_in_closed_form() -> None:
+    """What s adds, Aₛhₛ, comes to j as it is (direct), or grown by every unit between (total)."""
+    rng = np.random.default_rng(0)
+    matrices = [0.4 * rng.normal(size=(6, 6)) for _ in range(4)]
+    layers = [nn.Linear(6, 6, bias=False) for _ in matrices]
+    for layer, matrix in zip(layers, matrices, strict=True):
+        layer.weight.data = torch.from_numpy(matrix).float()
+    model, data = Chain(list(layers)), Rows(9, 6)
+    frame = measured(ra.unravel(model, data.x[:2]), data).set_index(["skipped", "unit"])
+    with torch.no_grad():
+        streams = [model.stem(data.x).double().numpy().T]
+    for matrix in matrices:
+        streams.append(streams[-1] + matrix @ streams[-1])
+    readers = [*matrices, model.head.weight.detach().double().numpy()]
+    for skipped in range(4):
+        added = matrices[skipped] @ streams[skipped]
+        arrived = added
+        for later in range(skipped + 1, 5):
+            whole = np.linalg.norm(readers[later] @ streams[later], axis=0)
+            for name, moved in (("direct", added), ("change_mean", arrived)):
+                expected = (np.linalg.norm(readers[later] @ moved, axis=0) / whole).mean()
+                assert frame.loc[(skipped, later), name] == pytest.approx(expected, rel=1e-4)
+            if later < 4:
+                arrived = arrived + matrices[later] @ arrived
+    assert len(frame) == 10
+
+
 class Nonlinear(nn.Module):
     def __init__(self, width: int = 6) -> None:
         super().__init__()

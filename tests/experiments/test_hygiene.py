@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "unit_share": {"images": 4},
     "prune": {"timing": 0, "draws": 1},
     "shapley": {"orders": 4},
-    "scaling": {"factors": (0.0, 0.5, 1.0)},
+    "scaling": {"factors": (0.0, 0.5, 1.0), "images": 4},
 }
 """Options that make an experiment quick."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from torch import Tensor, nn
 import resanalysis as ra
 from resanalysis.datasets import Dataset
 from resanalysis.experiments import prune_order
-from resanalysis.experiments.prune_choice import choose
+from resanalysis.experiments.prune import without_units
+from resanalysis.experiments.prune_choice import choose, order_lines
+from resanalysis.experiments.prune_joint import looking_ahead
 from resanalysis.experiments.prune_order import halves
+from resanalysis.experiments.prune_replace import spans_of
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.run.store import PartialStore
@@ -217,6 +221,171 @@ def test_rows_equal_a_loop_on_the_other_half(table: pd.DataFrame, data: Dataset)
         kl = F.kl_div(logits.log_softmax(1), base.softmax(1), reduction="batchmean")
         assert row["kl"] == pytest.approx(float(kl), rel=1e-3, abs=1e-5)
     assert table["delta"].nunique() > 5
+
+
+def test_the_joint_order_looks_ahead_over_all_pairs_deleted_one_by_one(
+    network: ResidualNetwork, data: Dataset
+) -> None:
+    frame = ra.prune(network, data, orders=["interactions"], timing=0, seed=1)
+    held, _ = halves(data, 0.5, seed=1)
+    intact = damage(held, (), "loss")[0]
+    alone = {u: damage(held, [u], "loss")[0] - intact for u in range(UNITS)}
+    pairs = {pair: damage(held, pair, "loss")[0] - intact for pair in combinations(range(UNITS), 2)}
+
+    def predicted(gone: Sequence[int]) -> float:
+        joint = (pairs[p] - alone[p[0]] - alone[p[1]] for p in combinations(sorted(gone), 2))
+        return sum(alone[u] for u in gone) + sum(joint)
+
+    gone: list[int] = []
+    for unit in order_of(frame, "interactions"):
+        left = [u for u in range(UNITS) if u not in gone]
+        if len(left) > 1:
+            best = min(combinations(left, 2), key=lambda two: predicted([*gone, *two]))
+            assert unit == min(best, key=lambda u: predicted([*gone, u]))
+        gone.append(unit)
+    assert sorted(gone) == list(range(UNITS))
+
+
+def test_a_look_ahead_of_two_sees_what_greedy_does_not() -> None:
+    """Unit 0 is cheapest alone, and 1 and 2 are cheap together, as one is of no use without the other."""
+    alone = np.array([1.0, 2.0, 2.5])
+    joint = np.zeros((3, 3))
+    joint[1, 2] = joint[2, 1] = -2.4
+    assert looking_ahead(alone, joint, 3) == [1, 2, 0]
+    assert looking_ahead(alone, np.zeros((3, 3)), 2) == [0, 1]
+
+
+def test_spans_are_the_neighbours_that_cost_least(network: ResidualNetwork, data: Dataset) -> None:
+    frame = ra.prune(
+        network, data, orders=["span", "span_distance"], transitions="excluded", timing=0, seed=1
+    )
+    held, _ = halves(data, 0.5, seed=1)
+    table = ra.stream_spans(network, held)
+    there = {1: [(0,), (1,), (3,), (5,)], 2: [(0, 1)]}  # units 2 and 4 are transitions
+    for name in ("span", "span_distance"):
+        rows = frame[frame["order"] == name]
+        assert rows["removed"].tolist() == [1, 2]
+        for row in rows.to_dict("records"):
+            units = tuple(int(u) for u in row["units"].split())
+            if name == "span":
+                costs = {s: damage(held, s, "loss")[0] for s in there[row["removed"]]}
+            else:
+                same = table[table["length"] == row["removed"]].set_index("start")["distance"]
+                costs = {s: same[s[0]] for s in there[row["removed"]]}
+            assert units == min(costs, key=lambda s: costs[s])
+    whole = ra.prune(network, data, orders=["span"], timing=0, seed=1)
+    assert whole["removed"].max() == UNITS  # over the transitions too
+    for row in whole[1:].to_dict("records"):
+        units = [int(u) for u in row["units"].split()]
+        assert units == list(range(units[0], units[0] + row["removed"]))
+
+
+def test_an_iterative_order_takes_the_measure_anew(network: ResidualNetwork, data: Dataset) -> None:
+    frame = ra.prune(network, data, orders=["iterative_ratio"], timing=0, seed=1)
+    held, _ = halves(data, 0.5, seed=1)
+    x, _ = held.batch(0, len(held))
+    assert isinstance(x, Tensor)
+    gone: list[int] = []
+    for unit in order_of(frame, "iterative_ratio"):
+        ratios: dict[int, float] = {}
+
+        def add(u: int, skip: Tensor, branch: Tensor, ratios: dict[int, float] = ratios) -> Tensor:
+            ratios[u] = float((branch.flatten(1).norm(dim=1) / skip.flatten(1).norm(dim=1)).mean())
+            return skip if u in gone else skip + branch
+
+        post_activation_pass(model_(), x, range(UNITS), add)
+        left = {u: value for u, value in ratios.items() if u not in gone}
+        assert unit == min(left, key=lambda u: left[u])
+        gone.append(unit)
+
+
+def mapped_logits(data: Dataset, held: Dataset, gone: list[int]) -> Tensor:
+    """A loop over blocks; behind each span a map, by numpy's least squares on the streams of ``held``."""
+    model = model_()
+    blocks = [block for stage in (model.layer1, model.layer2, model.layer3) for block in stage]  # type: ignore[union-attr]
+
+    def start(part: Dataset) -> Tensor:
+        return F.relu(model.bn1(model.conv1(part.batch(0, len(part))[0])))  # type: ignore[operator]
+
+    def bare(h: Tensor, unit: int) -> Tensor:
+        return F.relu(blocks[unit].shortcut(h))
+
+    with torch.no_grad():
+        h, calm, intact = start(data), start(held), []
+        for block in blocks:
+            intact.append(calm)
+            calm = block(calm)
+        intact.append(calm)
+        for unit, block in enumerate(blocks):
+            h = bare(h, unit) if unit in gone else block(h)
+            if unit in gone and unit + 1 not in gone:
+                first = unit
+                while first - 1 in gone:
+                    first -= 1
+                x = intact[first]
+                for skipped in range(first, unit + 1):
+                    x = bare(x, skipped)
+                known, target, own = (
+                    t.permute(0, 2, 3, 1).double() for t in (x, intact[unit + 1], h)
+                )
+                ones = [np.ones((*t.shape[:3], 1)) for t in (known, own)]
+                known = np.concatenate([known, ones[0]], 3).reshape(-1, known.shape[3] + 1)
+                best = np.linalg.lstsq(known, target.flatten(0, 2).numpy(), rcond=None)[0]
+                h = (
+                    torch.from_numpy(np.concatenate([own, ones[1]], 3) @ best)
+                    .permute(0, 3, 1, 2)
+                    .float()
+                )
+        return model.linear(h.mean((2, 3)))  # type: ignore[operator]
+
+
+def test_linear_maps_in_place_of_units_equal_a_loop_with_lstsq(
+    network: ResidualNetwork, data: Dataset
+) -> None:
+    how: dict[str, Any] = {"orders": ["greedy", "random"], "draws": 1, "timing": 0, "seed": 1}
+    frame = ra.prune(network, data, replace="linear", batch_size=7, **how)
+    plain = ra.prune(network, data, **how)
+    assert frame["units"].tolist() == plain["units"].tolist()  # orders are those of deletions
+    assert frame.attrs["replace"] == "linear"
+    held, rest = halves(data, 0.5, seed=1)
+    y = rest.batch(0, len(rest))[1]
+    assert y is not None
+    base, _ = logits_without(rest, ())
+    for row in frame.to_dict("records"):
+        gone = [int(unit) for unit in row["units"].split()]
+        logits = mapped_logits(rest, held, gone)
+        assert row["loss"] == pytest.approx(float(F.cross_entropy(logits, y)), rel=2e-3)
+        kl = F.kl_div(logits.log_softmax(1), base.softmax(1), reduction="batchmean")
+        assert row["kl"] == pytest.approx(float(kl), rel=1e-2, abs=1e-4)
+        made = without_units(network, data, gone, replace="linear", seed=1)
+        with torch.no_grad():
+            found = ra.shortened(made, gone)(rest.batch(0, len(rest))[0])
+        torch.testing.assert_close(found, logits, rtol=1e-2, atol=1e-3)
+    assert (frame["kl"][1:] <= plain["kl"][1:]).mean() > 0.7
+    # The map of the last unit is folded into the linear layer behind it, the others stay: C² + C weights.
+    last = without_units(network, data, [5], replace="linear", seed=1)
+    assert unit_costs(last, data.batch(0, 2)[0]).parameters[1][5] == 0
+    inner = without_units(network, data, [0, 1, 3], replace="linear", seed=1)
+    costs = unit_costs(inner, data.batch(0, 2)[0])
+    assert costs.parameters[1].tolist() == [0, 4 * 4 + 4, 0, 8 * 8 + 8, 0, 0]
+    assert costs.flops[1].tolist()[1] == 2 * 4 * 4 * 16 * 16
+
+
+def test_spans_are_parted_where_something_is_left(network: ResidualNetwork) -> None:
+    assert spans_of(network, [5, 0, 1, 3]) == [(0, 1), (3, 3), (5, 5)]
+    assert spans_of(network, []) == []
+    bridged = replace(network, bridges=(None, nn.Identity(), *(None,) * 4))
+    assert spans_of(bridged, [0, 1, 2]) == [(0, 0), (1, 2)]
+
+
+def test_an_order_is_one_line(table: pd.DataFrame) -> None:
+    lines = dict(line.split(": ") for line in order_lines(table))
+    assert list(lines) == table.attrs["orders"]
+    for name, line in lines.items():
+        assert [int(unit) for unit in line.split(",")] == order_of(table, name)
+    spans = frame_of([0.1, 0.2], "span").assign(units=["", "11", "12 13"], unit=[-1, 11, 13])
+    assert order_lines(spans) == []
+    assert choose(spans, order="span", remove=2).units == (12, 13)
 
 
 def test_random_orders_are_seeded_and_more_change_none(
@@ -417,7 +586,7 @@ def frame_of(deltas: list[float], order: str = "greedy") -> pd.DataFrame:
     ]
     rows += [
         {"order": order, "draw": 0, "removed": k, "unit": 10 + k, "delta": delta,
-         "agreement": 1 - k / 10}
+         "agreement": 1 - k / 10, "units": " ".join(str(10 + j) for j in range(1, k + 1))}
         for k, delta in enumerate(deltas, 1)
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -450,11 +619,19 @@ def test_the_choice_is_the_largest_number_within_the_drop() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"orders": ["greedy", "best"]}, "no order 'best'; there are greedy, lesion, influence"),
+        (
+            {"orders": ["greedy", "best"]},
+            "no order 'best'; there are greedy, lesion, interactions, span",
+        ),
         ({"orders": []}, "no order named; there are greedy"),
         ({"orders": ["lesion", "lesion"]}, "each order is named once, got lesion, lesion"),
         ({"draws": 0}, "draws must be at least 1, got 0"),
         ({"until": 0}, "until must be at least 1, got 0"),
+        ({"replace": "zero"}, "cannot be replaced by 'zero'; there are nothing, linear"),
+        (
+            {"orders": ["iterative_gate"]},
+            "CifarResNet has no gate to order its units by; it has influence",
+        ),
         ({"by": "accuracy"}, "no damage 'accuracy'; there are loss, error, kl"),
         (
             {"orders": ["gate"]},

@@ -219,3 +219,44 @@ def borderline_frame(examples: int = 60, units: int = 27, pictures: int = 24) ->
         files.append(content.getvalue())
     frame.attrs = {"pictures": files, "classes": ("a long name of a class", "b", "c")}
     return frame
+
+
+def refinement_read_frame(units: int = 27) -> pd.DataFrame:
+    """``refinement_frame`` with what was read off the stream."""
+    frame = refinement_frame(units)
+    at = np.arange(units) / units
+    known = np.where(frame["stage"].diff().fillna(1) > 0, np.nan, 0.02 + 0.1 * at)
+    error = 0.6 - 0.5 * at
+    columns = {"descent": known, "descent_share": known**2 + 0.001, "lens_error": error,
+               "lens_agreement": 1 - error, "settled": at,
+               "head_error": np.where(at > 0.7, error + 0.1, np.nan),
+               "head_agreement": np.where(at > 0.7, 0.9 - error, np.nan)}  # fmt: skip
+    for name, values in columns.items():
+        frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = (
+            values, values - 0.01, values + 0.02,
+        )  # fmt: skip
+    frame["descent_chance"] = np.where(np.isnan(known), np.nan, 0.001)
+    frame.attrs = {"n_lens": 100, "features": 64}
+    return frame
+
+
+def depth_frame() -> pd.DataFrame:
+    """Depths of right and wrong answers among three units."""
+    frame = pd.DataFrame({"image": range(8), "depth": [0, 0, 1, 1, 1, 2, 3, 3]})
+    frame["correct"] = [True] * 6 + [False] * 2
+    frame.attrs = {"units": 3}
+    return frame
+
+
+def orders_frame() -> pd.DataFrame:
+    """Five orders; the loss comes to its end after the third."""
+    loss = np.array([2.0, 3.0, 1.0, 0.28, 0.25, 0.25])
+    share = np.array([0.1, 0.3, 0.4, 0.2, 0.0, 0.0])
+    frame = pd.DataFrame(
+        {"order": range(6), "loss": loss, "loss_low": 0.8 * loss, "loss_high": 1.2 * loss}
+    )
+    for name, values in (("output_share", share), ("gradient_share", share[::-1])):
+        frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = (
+            values, values - 0.02, values + 0.02,
+        )  # fmt: skip
+    return frame

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from resanalysis import figures
-from resanalysis.figures.prune import draw, draw_speed
+from resanalysis.figures.prune import draw, draw_speed, headlines
 from resanalysis.figures.style import FULL, HALF
 
 CHEAP = ("lesion", "influence", "ratio", "branch_norm", "cosine")
@@ -54,6 +54,24 @@ def test_each_order_is_a_line_from_the_intact_network() -> None:
     assert len(looks) == len(axes.lines)
     widths = {str(line.get_label()): line.get_linewidth() for line in axes.lines}
     assert widths.pop("greedy") > 1.5 * max(widths.values())
+
+
+def test_joint_orders_spans_and_measures_taken_anew_are_lines_too() -> None:
+    orders = ("greedy", "influence", "iterative_influence", "interactions", "span", "span_distance")
+    frame = table(orders)
+    frame = frame.loc[~((frame["order"] == "span") & (frame["removed"] > 5))]
+    axes = draw(frame)
+    drawn = lines(axes)
+    for order in orders:
+        expected = frame.loc[frame["order"] == order, "error"]
+        np.testing.assert_allclose(drawn[order.replace("_", " ")], [0.05, *expected])
+    # Of dashes of one's own, get_linestyle says no more than that there are some.
+    looks = {(line.get_color(), str(line._dash_pattern), line.get_marker()) for line in axes.lines}  # type: ignore[attr-defined]
+    assert len(looks) == len(axes.lines)
+    said = dict(headlines(frame))
+    assert said["span instead of greedy"].endswith("mean over 1 to 5 removed")
+    assert said["influence instead of greedy"].endswith("mean over 1 to 12 removed")
+    figures.prune(frame, width=HALF).savefig(io.BytesIO(), format="png")
 
 
 def test_random_orders_are_a_median_and_their_range() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from resanalysis import figures
 from resanalysis.figures.scaling import headlines
+from resanalysis.figures.scaling_orders import headlines as order_headlines
 from resanalysis.figures.style import FULL, HALF
-from tests.figures.frames import scaling_frame
+from tests.figures.frames import orders_frame, scaling_frame
 
 
 @pytest.mark.parametrize("width", [FULL, HALF])
@@ -41,6 +42,27 @@ def test_without_labels_agreement_and_divergence_are_drawn() -> None:
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "Agreement with intact (fraction)",
         "KL from intact (nats)",
+    ]
+
+
+@pytest.mark.parametrize("width", [FULL, HALF])
+def test_orders_add_two_panels(width: float) -> None:
+    orders = orders_frame()
+    figure = figures.scaling(scaling_frame(), orders=orders, width=width)
+    figure.savefig(io.BytesIO(), format="png")
+    box = figure.get_tightbbox()
+    assert box.x0 > -0.02
+    assert box.x1 < width + 0.02
+    loss, shares = figure.axes[2:]
+    np.testing.assert_array_equal(loss.lines[1].get_ydata(), orders["loss"])
+    for line, name in zip(shares.lines[1:], ("output_share", "gradient_share"), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), orders[name])
+    assert order_headlines(orders) == [
+        ("loss without branches (order 0)", "2 nats; as trained 0.25"),
+        ("orders that explain the loss", "0 to 3 of 5: 0.28 nats"),
+        ("largest loss of an expansion cut short", "3 nats, at order 1"),
+        ("mean order of the logits", "1.7"),
+        ("mean order of the gradient", "3.3"),
     ]
 
 
