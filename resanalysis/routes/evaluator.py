@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,14 @@ from resanalysis.routes.batches import (
     joined,
 )
 from resanalysis.routes.forward_only import forward_only, in_bf16, parts_run
+from resanalysis.routes.recalibration import (
+    INTACT,
+    STEM,
+    Statistics,
+    as_trained,
+    estimated,
+    opened,
+)
 from resanalysis.routes.route import Route
 from resanalysis.routes.scores import NAMES, Metric, Scorer, described
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
@@ -55,6 +64,7 @@ def evaluate(
     memory: int | None = None,
     fast: bool = True,
     metric: Metric | None = None,
+    calibration: EvaluationData | None = None,
     store: BlockStore | None = None,
     show_progress: bool = False,
     description: str = "evaluating",
@@ -70,6 +80,8 @@ def evaluate(
     fast : fold batch norm and fuse (``resanalysis.routes.forward_only``); predictions stay the same.
     metric : a score of your own, called with a batch's output, its labels (or ``None``) and the intact
         network's output; returns a number per example, kept as ``metric``.
+    calibration : examples, none of ``data``, on which batch-norm statistics are estimated anew for every
+        place of every route, the intact network's too; as trained if left out.
     store : finished blocks are read from it and written to it.
 
     Returns
@@ -79,10 +91,14 @@ def evaluate(
     Raises
     ------
     ResanalysisError : if there are no routes or no data, if the output has no logits and there is no
-        ``metric``, or if what the ``metric`` returns is no number per example.
+        ``metric``, if what the ``metric`` returns is no number per example, or if there is a
+        ``calibration`` and no batch norm.
     """
     if not routes or len(data) == 0:
         raise ResanalysisError(f"nothing to evaluate: {len(routes)} routes on {len(data)} examples")
+    ledger = None
+    if calibration is not None:
+        network, ledger = opened(placed_network(network, device))
     if fast:
         ready = forward_only(network, device=device, parts=parts_run(network, routes))
     else:
@@ -96,14 +112,34 @@ def evaluate(
         show_progress=show_progress,
     )
     blocks = {f"{index:05d}": block for index, block in enumerate(route_blocks(routes))}
-
-    def begin(batch: Batch) -> Callable[[str], Block]:
-        h, side = entered(ready, batch)
-        scorer = Scorer.of(ready.leave(*ready.walk(h, side)), batch.labels, metric, batch.rows)
-        return lambda name: _block_scores(ready, blocks[name], h, side, scorer, batch)
-
+    work = {name: block.tree.size for name, block in blocks.items()}
+    statistics: Statistics = as_trained
     with torch.inference_mode():
-        work = {name: block.tree.size for name, block in blocks.items()}
+        if ledger is not None and calibration is not None:
+            statistics = estimated(
+                ready,
+                ledger,
+                calibration,
+                {INTACT: len(ready), **work},
+                partial(_walked, ready, blocks),
+                store=store,
+                show_progress=show_progress,
+                description=f"{description}, statistics",
+            )
+
+        def begin(batch: Batch) -> Callable[[str], Block]:
+            with statistics(STEM):
+                h, side = entered(ready, batch)
+            with statistics(INTACT):
+                output = ready.leave(*ready.walk(h, side))
+            scorer = Scorer.of(output, batch.labels, metric, batch.rows)
+
+            def measure(name: str) -> Block:
+                with statistics(name):
+                    return _block_scores(ready, blocks[name], h, side, scorer, batch)
+
+            return measure
+
         found = batches.measured(work, begin, description)
     names = NAMES if metric is None else (*NAMES, "metric")
     values = np.empty((len(names), len(routes), len(data)), dtype=np.float32)
@@ -112,6 +148,21 @@ def evaluate(
         for row, name in enumerate(names):
             values[row, block.numbers] = known[name]
     return Scores({name: values[row] for row, name in enumerate(names)})
+
+
+def _walked(
+    network: ResidualNetwork, blocks: Mapping[str, RouteBlock], batch: Batch
+) -> Callable[[str], None]:
+    """Runs the stem on a batch; what walks a block of routes, heads included, or the intact network."""
+    h, side = entered(network, batch)
+
+    def walk(name: str) -> None:
+        if name == INTACT:
+            network.leave(*network.walk(h, side))
+        else:
+            walk_tree(network, blocks[name].tree, h, side, lambda _, *end: network.leave(*end))
+
+    return walk
 
 
 def _block_scores(
