@@ -38,7 +38,12 @@ ROOMS: dict[str, set[str]] = {
 }
 # A measure of one experiment that another is made of.
 PAIRS = {
-    "prune": {"prune_order", "prune_row", "stream", "stream_images"},
+    "lesion": {"protocol"},
+    "lesion_many": {"protocol"},
+    "prune": {"protocol", "prune_order", "prune_row", "stream", "stream_images"},
+    "prune_row": {"protocol"},
+    "rearrange": {"protocol"},
+    "reorder": {"protocol"},
     "stream": {"stream_images"},
     "stream_page": {"lesion", "stream", "stream_damage", "stream_images", "stream_spans"},
     "stream_spans": {"stream_images"},

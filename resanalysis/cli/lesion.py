@@ -8,13 +8,25 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+from resanalysis.cli.options import (
+    Comparing,
+    Data,
+    Drawing,
+    Metric,
+    Models,
+    Output,
+    Recalibrate,
+    Replace,
+    ReplaceBy,
+    Source,
+)
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
 resanalysis lesion model.pt
 resanalysis lesion model.pt --data test.npz --normalize cifar10
 resanalysis lesion model.pt --data test.npz --remove 1..20 --draws 100
+resanalysis lesion bundled:resnet56-fashion-mnist --recalibrate 600
 """
 
 
@@ -58,11 +70,22 @@ def lesion(
         Part, typer.Option(help="skip: cut each unit's skip and keep its branch, as the control.")
     ] = Part.branch,
     metric: Metric = None,
+    recalibrate: Recalibrate = None,
+    replace: ReplaceBy = Replace.zero,
+    mean_over: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Examples set aside for the means of --replace.  [default: 200]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """The error without each residual unit, or without many at once.
 
     A deleted unit passes the stream through its skip; weights and batch-norm statistics stay as
-    they are. Writes lesion.csv, .pdf and .png: error, paired difference from the intact network
+    they are: --recalibrate says how much of the damage is statistics that no longer fit. Writes lesion.csv, .pdf and .png: error, paired difference from the intact network
     with its interval, exact McNemar test, Holm's correction (Veit et al. 2016, Figure 3).
 
     With --remove it writes lesion_many.csv, .pdf and .png instead: k random units deleted together,
@@ -75,5 +98,6 @@ def lesion(
         removed = whole_numbers(remove, "--remove")
         stem = "lesion_many"
         options = {"removed": removed, "draws": draws, "transitions": transitions.value}
+    options |= {"recalibrate": recalibrate, "replace": replace.value, "mean_over": mean_over}
     plan = Plan(stem, options).measuring(metric)
     analyse([plan], models, data, source, drawing, output, comparing)

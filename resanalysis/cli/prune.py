@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Drawing, Model, Output, Source
+from resanalysis.cli.options import (
+    Data,
+    Drawing,
+    Model,
+    Output,
+    Recalibrate,
+    Replace,
+    ReplaceBy,
+    Source,
+)
 from resanalysis.cli.subject import running, subject_of
 from resanalysis.errors import ResanalysisError
 
@@ -75,6 +84,8 @@ def prune(
         float,
         typer.Option(min=0, metavar="S", help="Seconds to measure speed-ups for; 0 leaves it out."),
     ] = 20.0,
+    recalibrate: Recalibrate = None,
+    replace: ReplaceBy = Replace.zero,
     remove: Annotated[
         int | None,
         typer.Option(min=1, metavar="K", help="Write the model without the first K units."),
@@ -116,6 +127,10 @@ def prune(
     if remove is not None and max_drop is not None:
         raise typer.BadParameter("--remove and --max-drop both say how many units go: give one")
     shorten = remove is not None or max_drop is not None
+    if shorten and replace is not Replace.zero:
+        raise typer.BadParameter(
+            f"--replace {replace.value}: a model that is written has nothing in place of its branches"
+        )
     if shorten and follow not in (chosen or DEFAULT):
         raise typer.BadParameter(f"--follow {follow}: it is not among the orders compared")
     options: dict[str, Any] = {
@@ -126,6 +141,8 @@ def prune(
         "transitions": transitions.value,
         "calibration": calibration,
         "timing": timing,
+        "recalibrate": recalibrate,
+        "replace": replace.value,
     }
     recorded = {**options, "remove": remove, "max_drop": max_drop, "follow": follow}
     experiment = experiment_named("prune")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Data, Drawing, Model, Output, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, Recalibrate, Source
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -61,6 +61,7 @@ def rearrange(
             show_default=False,
         ),
     ] = None,
+    recalibrate: Recalibrate = None,
 ) -> None:
     """What is left when the units of the middle are rearranged.
 
@@ -84,5 +85,6 @@ def rearrange(
         "loops": loops,
         "stage": stage,
         "measure": None if measure is None else measure.value,
+        "recalibrate": recalibrate,
     }
     analyse([Plan("rearrange", options)], [model], data, source, drawing, output)

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+from resanalysis.cli.options import (
+    Comparing,
+    Data,
+    Drawing,
+    Metric,
+    Models,
+    Output,
+    Recalibrate,
+    Source,
+)
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -55,6 +64,7 @@ def reorder(
         typer.Option(metavar="U", help="Units that stay in place: 0, 0..3 or 0,9."),
     ] = None,
     metric: Metric = None,
+    recalibrate: Recalibrate = None,
 ) -> None:
     """The error with residual units in another order.
 
@@ -64,7 +74,12 @@ def reorder(
     tau 1 and in most far from it: --hold 0 keeps it where it is.
     """
     held = () if hold is None else whole_numbers(hold, "--hold", least=0)
-    options: dict[str, Any] = {"draws": draws, "protocol": protocol.value, "hold": held}
+    options: dict[str, Any] = {
+        "draws": draws,
+        "protocol": protocol.value,
+        "hold": held,
+        "recalibrate": recalibrate,
+    }
     if swaps is not None:
         options["swaps"] = whole_numbers(swaps, "--swaps")
     plan = Plan("reorder", options).measuring(metric)

@@ -11,6 +11,7 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.protocol import prepared
 from resanalysis.experiments.prune_order import (
     DEFAULT,
     MEASURES,
@@ -30,10 +31,10 @@ from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.batches import Batches, BlockStore, chosen_batch_size
-from resanalysis.routes.evaluator import evaluate
 from resanalysis.routes.forward_only import forward_only
 from resanalysis.routes.route import intact, without
 from resanalysis.routes.shared_store import prefixed
+from resanalysis.routes.stand_in import Replace
 
 # Speed-ups are timed at this many numbers of units; a batch this large is timed on a CPU.
 TIMED_SIZES = 6
@@ -51,6 +52,8 @@ def prune(
     transitions: Literal["eligible", "excluded"] = "eligible",
     calibration: float = 0.5,
     timing: float = 20.0,
+    recalibrate: int | None = None,
+    replace: Replace = "zero",
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -61,7 +64,8 @@ def prune(
 
     The orders are found on a seeded share of the examples, the calibration half, and every number of the
     table is measured on the others: a greedy order fits its examples, and would look too good on them.
-    Weights and batch-norm statistics stay as trained; skips and joins of deleted units stay.
+    Weights stay as trained, and batch-norm statistics but for ``recalibrate``; skips and joins of deleted units
+    stay.
 
     Parameters
     ----------
@@ -77,6 +81,9 @@ def prune(
     transitions : whether units that change the stream's shape may go.
     calibration : share of the examples that the orders are found on.
     timing : seconds to measure speed-ups for, about; 0 leaves them out.
+    recalibrate : estimate batch-norm statistics on so many of the calibration half for each shortened network,
+        and measure it again, in further columns; the orders stay those of statistics as trained.
+    replace : what stands in for a deleted branch, as in ``lesion``; means are over the calibration half.
     batch_size, device, store, show_progress : how it runs; they change no number but the speed-ups.
 
     Returns
@@ -87,7 +94,9 @@ def prune(
         paired difference from the intact error with its interval, ``loss``, ``agreement``, ``kl``,
         ``parameters`` and ``flops`` left in the units, ``speedup`` measured (median over pairs, with its
         interval; some rows of the greedy order), ``flops_ratio`` (operations of the intact network over
-        those left, stem and head included), and the intervals of loss, agreement and KL.
+        those left, stem and head included), and the intervals of loss, agreement and KL. With
+        ``recalibrate``, error, delta, loss, agreement and KL again in columns that end in
+        ``_recalibrated`` (before ``_low`` and ``_high``).
 
     Raises
     ------
@@ -107,21 +116,24 @@ def prune(
     steps = len(pool) if until is None else min(until, len(pool))
     held, rest = halves(data, calibration, seed)
     chosen_by = check_by(by, held.batch(0, 1)[1] is not None)
-    ready = forward_only(network, device=device, parts=_parts_run(network))
-    damage = Damage(ready, held, chosen_by, batch_size, store)
+    protocol = prepared(
+        network, rest, seed, calibration=_some(held, recalibrate, seed), by=replace, means=held,
+        batch_size=batch_size, device=device, store=store,
+    )  # fmt: skip
+    lesioned = protocol.network
+    ready = forward_only(lesioned, device=device, parts=_parts_run(lesioned))
+    damage = Damage(ready, protocol.given(held), chosen_by, batch_size, store)
     found = _found(
-        network, damage, pool, steps, orders=orders, draws=draws, eligible=eligible, seed=seed,
+        network, held, damage, pool, steps, orders=orders, draws=draws, eligible=eligible, seed=seed,
         device=device, show_progress=show_progress,
     )  # fmt: skip
     removals = dict.fromkeys(
         frozenset(order.units[:k]) for order in found for k in range(1, steps + 1)
     )
-    scores = evaluate(
-        ready,
+    scores = protocol.scored(
         [intact(network), *(without(network, gone) for gone in removals)],
-        rest,
         batch_size=batch_size,
-        fast=False,
+        device=device,
         store=prefixed(store, "measured"),
         show_progress=show_progress,
         description="prune",
@@ -136,7 +148,7 @@ def prune(
             row = row_of(measured, place[frozenset(gone)], costs, gone)
             name = network.units[gone[-1]].name
             rows.append(row | {"order": order.name, "draw": order.draw, "name": name})
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *measured.further])
     timed = _timed(network, rest, found, steps, timing, batch_size, device)
     if timed is not None:
         removed, _, moved, inputs = timed
@@ -160,8 +172,24 @@ def prune(
         timed_batch=None if timed is None else timed[1],
         chance=_chance(rest),
         threads=torch.get_num_threads(),
+        **protocol.facts,
     ).facts()
     return frame
+
+
+def _some(held: Dataset, n: int | None, seed: int) -> Dataset | None:
+    """So many of the examples that orders are found on, none of which is measured.
+
+    Raises
+    ------
+    ResanalysisError : if there are not as many.
+    """
+    if n is not None and not 0 < n <= len(held):
+        raise ResanalysisError(
+            f"batch-norm statistics are estimated anew on {n} of the {len(held)} examples that orders are "
+            "found on: give fewer, or a larger share of the data to --calibration"
+        )
+    return None if n is None else held.limited(n, seed)
 
 
 def _chance(data: Dataset) -> float | None:
@@ -183,6 +211,7 @@ def _parts_run(network: ResidualNetwork) -> list[str]:
 
 def _found(
     network: ResidualNetwork,
+    data: Dataset,
     damage: Damage,
     pool: Sequence[int],
     steps: int,
@@ -209,7 +238,7 @@ def _found(
         else:
             if table is None:
                 table = stream(
-                    network, damage.data, batch_size=damage.batch_size, device=device, seed=seed,
+                    network, data, batch_size=damage.batch_size, device=device, seed=seed,
                     store=prefixed(damage.store, "measures"), show_progress=show_progress,
                 )  # fmt: skip
             units = by_measure(table, name, pool)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.protocol import AGAIN, protocol_of
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
-from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.evaluator import BlockStore
 from resanalysis.routes.orders import (
     Groups,
     Order,
@@ -57,6 +58,7 @@ def reorder(
     swaps: Sequence[int] | None = None,
     hold: Sequence[int] = (),
     metric: Metric | None = None,
+    recalibrate: int | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -80,6 +82,8 @@ def reorder(
         few orders near 1 and in nearly all far from it, and costs more than others. ``hold=[0]`` takes that
         away.
     metric : a score of your own, as in ``lesion``; its mean is the column ``metric``.
+    recalibrate : as in ``lesion``: set so many examples aside, and estimate batch-norm statistics on them for
+        every order.
 
     Returns
     -------
@@ -90,7 +94,8 @@ def reorder(
         bin that agree in ``first_moved`` form a group; in every row of it: ``distinct``, how many there
         are; ``listed``, whether all orders that there can be were run; ``mean_error`` and the rest, with
         two-way intervals over draws and examples, as in ``lesion_many``. ``chance_error`` is that of
-        the best constant answer.
+        the best constant answer. With ``recalibrate``, ``error_recalibrated``,
+        ``mean_error_recalibrated`` and the rest, of the same orders with statistics estimated anew.
 
     Raises
     ------
@@ -101,10 +106,10 @@ def reorder(
     groups = _movable(network, hold)
     chosen = _chosen(len(network), groups, protocol, draws, swaps, seed)
     orders = [Order(tuple(range(len(network))), 0, 0), *chosen.orders]
-    scores = evaluate(
-        network,
+    rules = protocol_of(network, data, seed, recalibrate=recalibrate)
+    data = rules.measured
+    scores = rules.scored(
         [reordered(network, order.units) for order in orders],
-        data,
         metric=metric,
         batch_size=batch_size,
         device=device,
@@ -112,7 +117,8 @@ def reorder(
         show_progress=show_progress,
         description="reorder",
     )
-    measured = MEASURED if metric is None else (*MEASURED, "metric")
+    known = (*MEASURED, "metric")
+    measured = [n for n in (*known, *(f"{name}{AGAIN}" for name in known)) if n in scores.values]
     width = TAU_BIN[protocol]
     frame = pd.DataFrame(
         {
@@ -120,7 +126,7 @@ def reorder(
             "swaps": [order.swaps for order in orders],
             "kendall_tau": [kendall_tau(order.units) for order in orders],
             "order": [" ".join(map(str, order.units)) for order in orders],
-            **{name: scores.mean(name) for name in measured},
+            **{name: scores.mean(name) for name in measured if name in known},
         }
     ).join(_moved(network, np.array([order.units for order in orders])))
     frame["tau_bin"] = [1 - width * tau_bin(tau, width) for tau in frame["kendall_tau"]]
@@ -130,7 +136,10 @@ def reorder(
     frame["listed"] = chosen.listed
     values = {name: scores.values[name] for name in measured}
     means = crossed_columns(values, together, frame["listed"].tolist(), seed=seed)
-    frame = pd.concat([frame, means], axis=1).assign(chance_error=chance_error(data))
+    frame = pd.concat([frame, means], axis=1).assign(
+        chance_error=chance_error(data),
+        **{name: scores.mean(name) for name in measured if name not in known},
+    )
     frame.attrs = Provenance.of(
         network,
         data,
@@ -142,6 +151,7 @@ def reorder(
         tau_bin=width,
         movable=sum(len(group) for group in groups),
         interval=OVER,
+        **rules.facts,
     ).facts()
     if protocol == "veit":
         frame.attrs["swaps"] = sorted(set(frame["swaps"]) - {0})

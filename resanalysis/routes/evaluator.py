@@ -28,6 +28,7 @@ from resanalysis.routes.recalibration import (
     STEM,
     Statistics,
     as_trained,
+    check_recalibrates,
     estimated,
     opened,
 )
@@ -98,6 +99,7 @@ def evaluate(
         raise ResanalysisError(f"nothing to evaluate: {len(routes)} routes on {len(data)} examples")
     ledger = None
     if calibration is not None:
+        check_recalibrates(network, len(calibration))
         network, ledger = opened(placed_network(network, device))
     if fast:
         ready = forward_only(network, device=device, parts=parts_run(network, routes))

@@ -10,7 +10,7 @@ written in.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,36 +109,43 @@ def opened(network: ResidualNetwork) -> tuple[ResidualNetwork, Ledger]:
     """A copy whose batch norms take their statistics from a ledger; it shares the network's weights.
 
     What is around a part of a larger model is not captured, and keeps its own.
-
-    Raises
-    ------
-    ResanalysisError : if there is no batch norm, or the arithmetic is bf16.
     """
-    check_not_bf16(network.arithmetic, "batch-norm statistics are estimated")
     parts = network.parts()
     tensors = [t for part in parts.values() for t in (*part.parameters(), *part.buffers())]
     # Said to be copied already, so that only the modules around the weights are.
     parts = copy.deepcopy(parts, {id(tensor): tensor for tensor in tensors})
     ledger = Ledger()
-    graphs = {
-        id(module): module
-        for part in parts.values()
-        for module in part.modules()
-        if isinstance(module, fx.GraphModule)
-    }
-    if not sum(_open(graph, _Norm(ledger)) for graph in graphs.values()):
+    graphs = {id(graph): graph for graph in _graphs(parts)}
+    for graph in graphs.values():
+        _open(graph, _Norm(ledger))
+    return network.with_parts(parts), ledger
+
+
+def check_recalibrates(network: ResidualNetwork, examples: int) -> None:
+    """Raise a ``ResanalysisError`` if statistics cannot be estimated: before anything longer is begun."""
+    _batch_size(network, examples)
+    check_not_bf16(network.arithmetic, "batch-norm statistics are estimated")
+    if not any(_norms(graph) for graph in _graphs(network.parts())):
         raise ResanalysisError(
             f"{network.name} has no batch norm with running statistics: there is nothing to estimate "
             "anew; leave --recalibrate (recalibrate= in Python) out"
         )
-    return network.with_parts(parts), ledger
 
 
-def _open(module: fx.GraphModule, norm: _Norm) -> int:
-    """Put ``norm`` in the place of every batch norm of a graph; how many there were."""
-    found = [node for node in module.graph.nodes if node.target in BATCH_NORMS]
+def _graphs(parts: Mapping[str, nn.Module]) -> Iterator[fx.GraphModule]:
+    for part in parts.values():
+        yield from (module for module in part.modules() if isinstance(module, fx.GraphModule))
+
+
+def _norms(graph: fx.GraphModule) -> list[fx.Node]:
+    return [node for node in graph.graph.nodes if node.target in BATCH_NORMS]
+
+
+def _open(module: fx.GraphModule, norm: _Norm) -> None:
+    """Put ``norm`` in the place of every batch norm of a graph."""
+    found = _norms(module)
     if not found:
-        return 0
+        return
     name = "norm"
     while hasattr(module, name):
         name += "_"
@@ -153,7 +160,6 @@ def _open(module: fx.GraphModule, norm: _Norm) -> int:
             values.replace_all_uses_with(made)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return len(found)
 
 
 def estimated(
