@@ -85,8 +85,9 @@ def lesion(
     """The error without each residual unit, or without many at once.
 
     A deleted unit passes the stream through its skip; weights and batch-norm statistics stay as
-    they are: --recalibrate says how much of the damage is statistics that no longer fit. Writes lesion.csv, .pdf and .png: error, paired difference from the intact network
-    with its interval, exact McNemar test, Holm's correction (Veit et al. 2016, Figure 3).
+    they are: --recalibrate tells how much of the damage is statistics that no longer fit. Writes
+    lesion.csv, .pdf and .png: error, paired difference from the intact network with its interval,
+    exact McNemar test, Holm's correction (Veit et al. 2016, Figure 3).
 
     With --remove it writes lesion_many.csv, .pdf and .png instead: k random units deleted together,
     the draws nested (Figure 5a).
