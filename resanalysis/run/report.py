@@ -29,6 +29,13 @@ TRANSITIONS = {
 }
 """What a caption says of units that change the stream's shape, by protocol or by stem."""
 
+STAND_INS = {
+    "mean": "the mean of each channel of a branch stands in for it",
+    "element-mean": "the mean of each element of a branch's output stands in for it",
+    "resample": "a branch's output on another example stands in for it",
+}
+"""What a caption says of deleted branches, where something takes their place."""
+
 
 def measure_all(
     subject: Subject,
@@ -141,6 +148,8 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
         f"N = {facts.get('n', entry.get('n'))} examples of {options.get('data')}",
         str(facts.get("subset") or ""),
         "batch norm with its stored statistics (eval mode), weights untouched",
+        _again(facts),
+        STAND_INS.get(str(facts.get("replace")), ""),
         TRANSITIONS.get(str(facts.get("transitions", stem)), ""),
         "the skip is cut here and the branch kept" if options.get("part") == "skip" else "",
     ]
@@ -152,6 +161,15 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
         )
     parts.append(f"seed {entry.get('seed')}")
     return "; ".join(part for part in parts if part) + "."
+
+
+def _again(facts: Mapping[str, Any]) -> str:
+    n = facts.get("recalibrate")
+    return (
+        f"and once more with statistics estimated on {n} examples that are not measured"
+        if n
+        else ""
+    )
 
 
 def _versions(entry: Mapping[str, Any]) -> str:
