@@ -175,8 +175,8 @@ def estimated(
 ) -> Statistics:
     """Walk the calibration examples, and note what the norms see.
 
-    The batches are as equal as can be and hold at most 128 examples; every one counts alike, as in a module
-    that is run on them in training mode with ``momentum=None``.
+    The batches are as equal as can be and hold at most 128 examples; each counts by its examples, as in a
+    module that is run on equal batches in training mode with ``momentum=None``.
 
     Parameters
     ----------
@@ -208,11 +208,11 @@ def estimated(
             walk = begin(batch)
 
         def noted(name: str) -> Block:
-            if name == STEM:
-                return _block(of_stem)
-            with ledger.noted() as moments:
-                walk(name)
-            return _block(moments)
+            moments = of_stem
+            if name != STEM:
+                with ledger.noted() as moments:
+                    walk(name)
+            return {"examples": np.array(batch.stop - batch.start), **_block(moments)}
 
         return noted
 
@@ -247,7 +247,9 @@ def _block(moments: Sequence[Moments]) -> dict[str, np.ndarray[Any, Any]]:
 
 def _mean(blocks: Sequence[Block], device: torch.device) -> list[Moments]:
     """Of the batches, each norm's statistics on the device."""
-    mean = np.mean([block["moments"] for block in blocks], axis=0, dtype=np.float64)
+    weights = [int(block["examples"]) for block in blocks]
+    every = np.stack([block["moments"] for block in blocks]).astype(np.float64)
+    mean = np.average(every, axis=0, weights=weights)
     both = torch.from_numpy(mean.astype(blocks[0]["moments"].dtype)).to(device)
     pieces = both.split(blocks[0]["widths"].tolist(), dim=1)
     return [(piece[0].contiguous(), piece[1].contiguous()) for piece in pieces]
