@@ -73,6 +73,7 @@ class ResidualUnit:
     in_shape, out_shape : shape of the stream without the batch dimension.
     parameters : number of weights in the unit.
     group : module path of the layer this unit is part of (two units of one transformer layer share it).
+    stand_in : what is added to the skip where the branch is deleted; ``None`` adds nothing.
     """
 
     index: int
@@ -89,6 +90,7 @@ class ResidualUnit:
     out_shape: tuple[int, ...] = ()
     parameters: int = 0
     group: str = ""
+    stand_in: nn.Module | None = None
 
     @property
     def deletable(self) -> bool:
@@ -110,7 +112,7 @@ class ResidualUnit:
         return run_piece(self.skip, h, side) + run_piece(self.branch, h, side)
 
     def without_branch(self, h: Tensor, side: Side = ()) -> Tensor:
-        """The unit with its branch lesioned: ``join(skip(h))``.
+        """The unit with its branch lesioned: ``join(skip(h))``, or ``join(skip(h) + stand_in(h))``.
 
         A highway unit's transform gate is set to 0, so that the stream is carried unchanged.
 
@@ -125,9 +127,10 @@ class ResidualUnit:
             )
         if self.skip_kind == "none":
             return h
-        if self.skip_kind != "gate":
-            h = run_piece(self.skip, h, side)
-        return run_piece(self.join, h, side)
+        passed = h if self.skip_kind == "gate" else run_piece(self.skip, h, side)
+        if self.stand_in is not None:
+            passed = passed + run_piece(self.stand_in, h, side)
+        return run_piece(self.join, passed, side)
 
     def without_skip(self, h: Tensor, side: Side = ()) -> Tensor:
         """The unit with its skip cut: ``join(branch(h))``."""
@@ -149,6 +152,8 @@ class ResidualUnit:
             parts["whole"] = self.whole
         if self.full is not None:
             parts["full"] = self.full
+        if self.stand_in is not None:
+            parts["stand_in"] = self.stand_in
         return parts
 
 

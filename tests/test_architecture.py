@@ -40,9 +40,9 @@ ROOMS: dict[str, set[str]] = {
 # A measure of one experiment that another is made of.
 PAIRS = {
     "experiment": {"per_image"},
-    "prune": {"prune_measured", "prune_order", "prune_search", "prune_timing"},
+    "prune": {"protocol", "prune_measured", "prune_order", "prune_search", "prune_timing"},
     "prune_joint": {"prune_order"},
-    "prune_measured": {"prune_order", "prune_replace", "prune_row"},
+    "prune_measured": {"protocol", "prune_order", "prune_replace", "prune_row"},
     "prune_search": {"prune_joint", "prune_order", "prune_spans", "stream", "stream_spans"},
     "prune_spans": {"prune_order"},
     "prune_timing": {"prune_measured", "prune_order"},
@@ -57,6 +57,11 @@ PAIRS = {
         "refinement_images",
     },
     "scaling_page": {"scaling", "scaling_orders"},
+    "lesion": {"protocol"},
+    "lesion_many": {"protocol"},
+    "prune_row": {"protocol"},
+    "rearrange": {"protocol"},
+    "reorder": {"protocol"},
     "stream": {"stream_images"},
     "work": {"prune_order", "shapley"},
     "stream_page": {"lesion", "stream", "stream_damage", "stream_images", "stream_spans"},

@@ -16,6 +16,9 @@ from resanalysis.cli.options import (
     Models,
     Output,
     PerImage,
+    Recalibrate,
+    Replace,
+    ReplaceBy,
     Source,
 )
 from resanalysis.cli.subject import whole_numbers
@@ -24,6 +27,7 @@ EXAMPLES = """
 resanalysis lesion model.pt
 resanalysis lesion model.pt --data test.npz --normalize cifar10
 resanalysis lesion model.pt --data test.npz --remove 1..20 --draws 100
+resanalysis lesion bundled:resnet56-fashion-mnist --recalibrate 600
 """
 
 
@@ -68,12 +72,24 @@ def lesion(
     ] = Part.branch,
     metric: Metric = None,
     per_image: PerImage = False,
+    recalibrate: Recalibrate = None,
+    replace: ReplaceBy = Replace.zero,
+    mean_over: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Examples set aside for the means of --replace.  [default: 200]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """The error without each residual unit, or without many at once.
 
     A deleted unit passes the stream through its skip; weights and batch-norm statistics stay as
-    they are. Writes lesion.csv, .pdf and .png: error, paired difference from the intact network
-    with its interval, exact McNemar test, Holm's correction (Veit et al. 2016, Figure 3).
+    they are: --recalibrate tells how much of the damage is statistics that no longer fit. Writes
+    lesion.csv, .pdf and .png: error, paired difference from the intact network with its interval,
+    exact McNemar test, Holm's correction (Veit et al. 2016, Figure 3).
 
     With --remove it writes lesion_many.csv, .pdf and .png instead: k random units deleted together,
     the draws nested (Figure 5a). With --per-image also what each network answers on each example and,
@@ -86,5 +102,6 @@ def lesion(
         removed = whole_numbers(remove, "--remove")
         stem = "lesion_many"
         options = {"removed": removed, "draws": draws, "transitions": transitions.value}
+    options |= {"recalibrate": recalibrate, "replace": replace.value, "mean_over": mean_over}
     plan = Plan(stem, options).measuring(metric).with_images(per_image)
     analyse([plan], models, data, source, drawing, output, comparing)

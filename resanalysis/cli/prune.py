@@ -13,7 +13,7 @@ import typer
 
 from resanalysis.cli.analyse import say_cost
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Recalibrate, Source
 from resanalysis.cli.subject import running, subject_of
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments import experiment_named
@@ -93,6 +93,7 @@ def prune(
         float,
         typer.Option(min=0, metavar="S", help="Seconds to measure speed-ups for; 0 leaves it out."),
     ] = 20.0,
+    recalibrate: Recalibrate = None,
     remove: Annotated[
         int | None,
         typer.Option(min=1, metavar="K", help="Write the model without the first K units."),
@@ -142,6 +143,7 @@ def prune(
         "transitions": transitions.value,
         "calibration": calibration,
         "timing": timing,
+        "recalibrate": recalibrate,
         "replace": replace.value,
         **({"per_image": True} if per_image else {}),
     }

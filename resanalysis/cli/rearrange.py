@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Recalibrate, Source
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -62,6 +62,7 @@ def rearrange(
         ),
     ] = None,
     per_image: PerImage = False,
+    recalibrate: Recalibrate = None,
 ) -> None:
     """What is left when the units of the middle are rearranged.
 
@@ -85,6 +86,7 @@ def rearrange(
         "loops": loops,
         "stage": stage,
         "measure": None if measure is None else measure.value,
+        "recalibrate": recalibrate,
     }
     plan = Plan("rearrange", options).with_images(per_image)
     analyse([plan], [model], data, source, drawing, output)

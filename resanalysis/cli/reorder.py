@@ -16,6 +16,7 @@ from resanalysis.cli.options import (
     Models,
     Output,
     PerImage,
+    Recalibrate,
     Source,
 )
 from resanalysis.cli.subject import whole_numbers
@@ -65,6 +66,7 @@ def reorder(
     ] = None,
     metric: Metric = None,
     per_image: PerImage = False,
+    recalibrate: Recalibrate = None,
 ) -> None:
     """The error with residual units in another order.
 
@@ -74,7 +76,12 @@ def reorder(
     tau 1 and in most far from it: --hold 0 keeps it where it is.
     """
     held = () if hold is None else whole_numbers(hold, "--hold", least=0)
-    options: dict[str, Any] = {"draws": draws, "protocol": protocol.value, "hold": held}
+    options: dict[str, Any] = {
+        "draws": draws,
+        "protocol": protocol.value,
+        "hold": held,
+        "recalibrate": recalibrate,
+    }
     if swaps is not None:
         options["swaps"] = whole_numbers(swaps, "--swaps")
     plan = Plan("reorder", options).measuring(metric).with_images(per_image)

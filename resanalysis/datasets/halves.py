@@ -1,4 +1,4 @@
-"""A data set in two parts, so that what is found on one can be measured on the other."""
+"""A data set in two parts, so that what is found on one can be measured on the other; and in pairs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from resanalysis.datasets.images import Dataset
+from resanalysis.errors import ResanalysisError
 
 
 def two_parts(data: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset]:
@@ -26,4 +27,44 @@ def two_parts(data: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset]:
         targets=None if data.targets is None else data.targets[other],
         accepted=None if data.accepted is None else data.accepted[other],
         subset=f"the {int(other.sum())} that are not in a {chosen.subset}",
+    )
+
+
+def set_aside(data: Dataset, n: int, seed: int, what: str) -> tuple[Dataset, Dataset]:
+    """``n`` examples that are never measured, and all the others, which are.
+
+    Parameters
+    ----------
+    what : is done on the ``n`` examples, for the message.
+
+    Raises
+    ------
+    ResanalysisError : if there are not more than ``n``.
+    """
+    if not 0 < n < len(data):
+        raise ResanalysisError(
+            f"{what} on {n} examples that are not measured, of the {len(data)} there are: give 1 to "
+            f"{len(data) - 1}, or more data (--limit counts both kinds)"
+        )
+    return two_parts(data, n, seed)
+
+
+def others(data: Dataset, seed: int) -> Dataset:
+    """For each example another one: of all ways to give every example to one other, a cycle drawn at random.
+
+    Raises
+    ------
+    ResanalysisError : if there is only one.
+    """
+    if len(data) < 2:
+        raise ResanalysisError("there is only one example: no other can stand in for it")
+    cycle = np.random.default_rng(seed).permutation(len(data))
+    given = np.empty_like(cycle)
+    given[cycle] = np.roll(cycle, -1)
+    return replace(
+        data,
+        indices=data.indices[given],
+        labels=None if data.labels is None else data.labels[given],
+        mask=None if data.mask is None else data.mask[given],
+        subset="each example's donor",
     )

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
 from resanalysis.measures.chance import chance_error
 from resanalysis.measures.perplexity import perplexity, predicted_tokens
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
-from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
+from resanalysis.routes.evaluator import BlockStore, Scores
 from resanalysis.routes.metric import Metric, metric_name
 from resanalysis.routes.route import cut_skip, intact, without
-from resanalysis.statistics.bootstrap import UNKNOWN, Band, Floats
+from resanalysis.routes.stand_in import Replace
+from resanalysis.statistics.bootstrap import UNKNOWN, Band, Floats, mean_band
 from resanalysis.statistics.intervals import intervals_of, is_rate, paired_intervals, unchanged
 from resanalysis.statistics.significance import holm, mcnemar_exact, wilcoxon_p
 
@@ -31,6 +33,9 @@ def lesion(
     *,
     part: Literal["branch", "skip"] = "branch",
     metric: Metric | None = None,
+    recalibrate: int | None = None,
+    replace: Replace = "zero",
+    mean_over: int | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -40,7 +45,7 @@ def lesion(
 ) -> pd.DataFrame:
     """Delete the branch of one unit at a time and measure the whole network on the same examples.
 
-    Weights and batch-norm statistics stay as trained; the skip of a transition stays.
+    Weights stay as trained, and batch-norm statistics but for ``recalibrate``; the skip of a transition stays.
 
     Parameters
     ----------
@@ -48,6 +53,12 @@ def lesion(
     data : examples with labels.
     part : ``"skip"`` cuts the skip instead and keeps the branch: the control.
     metric : a score of your own: ``metric(output, labels, intact_output)`` returns a number per example.
+    recalibrate : set so many examples aside, estimate batch-norm statistics on them for each lesioned network
+        (and the intact one), and measure the damage again, in further columns.
+    replace : what stands in for a deleted branch: nothing (``zero``), the ``mean`` of each channel or the
+        ``element-mean`` of each element of its output in the intact network, or its output there on another
+        of the examples (``resample``, drawn by ``seed``).
+    mean_over : of a mean: set so many examples aside and average over them; 200 if left out.
     batch_size, device, store, show_progress : how it runs; they change no number.
     seed : of the bootstrap intervals; nothing else here is random.
     answers : filled with what each route answers on each example, as ``evaluate`` does; the table then has the
@@ -64,7 +75,10 @@ def lesion(
         language model the error is a fraction too, and there is the ``perplexity`` with its bootstrap
         interval over texts. Layers of a plain network that change the shape cannot be deleted; their
         numbers are NaN. With a ``metric``, its mean and ``metric_delta``, the paired difference from the
-        intact network, with intervals of the same rule.
+        intact network, with intervals of the same rule. With ``recalibrate``, all but the perplexity again
+        in columns that end in ``_recalibrated`` (before ``_low`` and ``_high``), against the intact network
+        with statistics estimated anew, and ``stale``, how much of ``delta`` that takes away, with its
+        paired interval.
 
     Source: Veit et al. 2016, §4.1.
     """
@@ -76,10 +90,15 @@ def lesion(
     ]
     if not units:
         raise ResanalysisError(f"no unit of {network.name} has a {part} that can be taken away")
-    scores = evaluate(
-        network,
+    if part == "skip" and replace != "zero":
+        raise ResanalysisError(f"{replace} stands in for a branch, and here skips are cut")
+    protocol = protocol_of(
+        network, data, seed, recalibrate=recalibrate, by=replace, mean_over=mean_over,
+        batch_size=batch_size, device=device, store=store,
+    )  # fmt: skip
+    data = protocol.measured
+    scores = protocol.scored(
         [intact(network), *(build(network, [unit]) for unit in units)],
-        data,
         metric=metric,
         batch_size=batch_size,
         device=device,
@@ -98,12 +117,9 @@ def lesion(
         _add_metric(frame, scores.values["metric"], place, seed)
     if answers is not None:
         frame["route"] = [place.get(unit, -1) for unit in frame["unit"]]
-    frame.attrs = Provenance.of(
-        network,
-        data,
-        seed,
-        part=part,
-    ).facts()
+    if recalibrate is not None:
+        frame = frame.join(_recalibrated(network, scores, place, seed))
+    frame.attrs = Provenance.of(network, data, seed, part=part, **protocol.facts).facts()
     if metric is not None:
         frame.attrs["metric"] = metric_name(metric)
     return frame
@@ -139,6 +155,28 @@ def _table(
         frame[name] = _at(band.mean, rows)
     for name, band in found.items():
         frame[f"{name}_low"], frame[f"{name}_high"] = _at(band.low, rows), _at(band.high, rows)
+    return frame
+
+
+def _recalibrated(
+    network: ResidualNetwork, scores: Scores, place: Mapping[int, int], seed: int
+) -> pd.DataFrame:
+    """The numbers with statistics estimated anew, and what of the damage that takes away."""
+    anew = {
+        name.removesuffix(AGAIN): values
+        for name, values in scores.values.items()
+        if name.endswith(AGAIN)
+    }
+    frame = _table(network, Scores(anew), place, seed)
+    if "metric" in anew:
+        _add_metric(frame, anew["metric"], place, seed)
+    frame = frame.drop(columns=["unit", "name", "stage", "transition"])
+    frame.columns = [recalibrated(name) for name in frame.columns]
+    damage, left = (
+        error.astype(np.float64) - error[0] for error in (scores.values["error"], anew["error"])
+    )
+    rows = np.array([place.get(unit, -1) for unit in range(-1, len(network))])
+    _add(frame, "stale", mean_band(damage - left, seed=seed), rows)
     return frame
 
 

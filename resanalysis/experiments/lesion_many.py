@@ -11,13 +11,15 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.protocol import AGAIN, protocol_of
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
-from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
+from resanalysis.routes.evaluator import BlockStore, Scores
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.route import intact, without
+from resanalysis.routes.stand_in import Replace
 from resanalysis.routes.subsets import Subset, nested_subsets
 from resanalysis.statistics.crossed import OVER, crossed_columns
 
@@ -33,6 +35,9 @@ def lesion_many(
     draws: int = 100,
     metric: Metric | None = None,
     transitions: Eligible = "eligible",
+    recalibrate: int | None = None,
+    replace: Replace = "zero",
+    mean_over: int | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -54,6 +59,7 @@ def lesion_many(
         ``"excluded"``, or ``"both"`` protocols side by side (the paper does not say).
     metric : a score of your own, as in ``lesion``; its means are ``metric`` and ``intact_metric``.
     answers : as in ``lesion``.
+    recalibrate, replace, mean_over : as in ``lesion``.
 
     Returns
     -------
@@ -64,7 +70,9 @@ def lesion_many(
         whether these are all there can be; and, of X the error, loss, agreement and metric, ``mean_X``
         over draws and examples with its two-way bootstrap interval ``mean_X_low``, ``mean_X_high`` and the
         standard errors ``mean_X_se_draws``, ``mean_X_se_examples`` (if the one alone varied) and
-        ``mean_X_se`` (both). ``chance_error`` is that of the best constant answer.
+        ``mean_X_se`` (both). ``chance_error`` is that of the best constant answer. With ``recalibrate``,
+        ``X_recalibrated``, ``intact_X_recalibrated`` and ``mean_X_recalibrated`` with the rest, of the same
+        networks with batch-norm statistics estimated anew.
 
     Raises
     ------
@@ -76,10 +84,13 @@ def lesion_many(
         raise ResanalysisError(f"draws must be at least 1, got {draws}")
     chosen, left_out = _chosen(network, removed, draws, transitions, seed)
     names = list(dict.fromkeys(subset.units for _, subset in chosen))
-    scores = evaluate(
-        network,
+    protocol = protocol_of(
+        network, data, seed, recalibrate=recalibrate, by=replace, mean_over=mean_over,
+        batch_size=batch_size, device=device, store=store,
+    )  # fmt: skip
+    data = protocol.measured
+    scores = protocol.scored(
         [intact(network), *(without(network, units) for units in names)],
-        data,
         metric=metric,
         batch_size=batch_size,
         device=device,
@@ -100,6 +111,7 @@ def lesion_many(
         transitions=transitions,
         left_out=left_out,
         interval=OVER,
+        **protocol.facts,
     ).facts()
     return frame
 
@@ -125,17 +137,15 @@ def _table(
         for eligible, subset in chosen
     ]
     frame = pd.DataFrame(facts, columns=["removed", "draw", "units"])
-    for name in MEASURED:
+    for name in MEASURED:  # their columns come first
         frame[name] = scores.mean(name)[place]
     frame["transitions_eligible"] = [eligible for eligible, _ in chosen]
-    measured = tuple(name for name in (*MEASURED, "metric") if name in scores.values)
-    for name in ("error", "loss"):
-        frame[f"intact_{name}"] = scores.mean(name)[0]
-    if "metric" in measured:
-        frame["metric"], frame["intact_metric"] = (
-            scores.mean("metric")[place],
-            scores.mean("metric")[0],
-        )
+    again = [f"{name}{AGAIN}" for name in (*MEASURED, "metric")]
+    measured = tuple(name for name in (*MEASURED, "metric", *again) if name in scores.values)
+    for name in measured:
+        frame[name] = scores.mean(name)[place]
+        if not name.startswith("agreement"):
+            frame[f"intact_{name}"] = scores.mean(name)[0]
     groups = list(zip(frame["transitions_eligible"], frame["removed"], strict=True))
     frame["distinct"] = frame.groupby(["transitions_eligible", "removed"])["units"].transform(
         "nunique"

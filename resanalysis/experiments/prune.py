@@ -11,6 +11,7 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.protocol import prepared
 from resanalysis.experiments.prune_measured import Replace, Running, measured_table, way_without
 from resanalysis.experiments.prune_order import By, Damage, check_by, check_orders, halves
 from resanalysis.experiments.prune_search import Search, found_orders
@@ -34,6 +35,7 @@ def prune(
     transitions: Literal["eligible", "excluded"] = "eligible",
     calibration: float = 0.5,
     timing: float = 20.0,
+    recalibrate: int | None = None,
     replace: Replace = "nothing",
     batch_size: int | None = None,
     device: torch.device | str | None = None,
@@ -46,7 +48,8 @@ def prune(
 
     The orders are found on a seeded share of the examples, the calibration half, and every number of the
     table is measured on the others: a greedy order fits its examples, and would look too good on them.
-    Weights and batch-norm statistics stay as trained; skips and joins of deleted units stay.
+    Weights stay as trained, and batch-norm statistics but for ``recalibrate``; skips and joins of deleted units
+    stay.
 
     Parameters
     ----------
@@ -65,6 +68,8 @@ def prune(
     transitions : whether units that change the stream's shape may go.
     calibration : share of the examples that the orders are found on.
     timing : seconds to measure speed-ups for, about; 0 leaves them out.
+    recalibrate : estimate batch-norm statistics on so many of the calibration half for each shortened network,
+        and measure it again, in further columns; the orders stay those of statistics as trained.
     replace : ``linear`` puts the affine map of channels that comes nearest to it, found on the calibration
         half, in the place of each span of units that are gone. Orders are those of deletions.
     batch_size, device, store, show_progress : how it runs; they change no number but the speed-ups.
@@ -78,7 +83,9 @@ def prune(
         paired difference from the intact error with its interval, ``loss``, ``agreement``, ``kl``,
         ``parameters`` and ``flops`` left in the units, ``speedup`` measured (median over pairs, with its
         interval; some rows of the greedy order), ``flops_ratio`` (operations of the intact network over
-        those left, stem and head included), and the intervals of loss, agreement and KL.
+        those left, stem and head included), and the intervals of loss, agreement and KL. With
+        ``recalibrate``, error, delta, loss, agreement and KL again in columns that end in
+        ``_recalibrated`` (before ``_low`` and ``_high``).
 
     Raises
     ------
@@ -93,11 +100,16 @@ def prune(
         raise ResanalysisError(
             f"answers of each example are kept of deletions, not of replace={replace}"
         )
+    if recalibrate is not None and replace != "nothing":
+        raise ResanalysisError(
+            f"statistics are estimated anew for deletions, not for replace={replace}: give one of the two"
+        )
     eligible = transitions == "eligible"
     pool = _pool(network, eligible)
     steps = min(until or len(pool), len(pool))
     held, rest = halves(data, calibration, seed)
     chosen_by = check_by(by, held.batch(0, 1)[1] is not None)
+    protocol = prepared(network, rest, seed, calibration=_some(held, recalibrate, seed))
     ready = forward_only(network, device=device, parts=_parts_run(network))
     damage = Damage(ready, held, chosen_by, batch_size, store)
     search = Search(network, damage, pool, steps, draws, seed, eligible, device, show_progress)
@@ -105,7 +117,7 @@ def prune(
     running = Running(batch_size, device, store, show_progress)
     removals = [gone for order in found for gone in order.removals]
     way = way_without(network, held, removals, replace, running)
-    frame = measured_table(found, way, ready, rest, seed, running, answers)
+    frame = measured_table(found, way, ready, protocol, seed, running, answers)
     timed = add_speed_ups(frame, found[0], way, rest, timing, seed, running)
     frame.attrs = Provenance.of(
         network,
@@ -121,6 +133,7 @@ def prune(
         timed_batch=timed,
         chance=_chance(rest),
         threads=torch.get_num_threads(),
+        **protocol.facts,
     ).facts()
     return frame
 
@@ -147,6 +160,21 @@ def without_units(
     gone = tuple(units)
     way = way_without(network, held, [gone], replace, Running(batch_size, device))
     return way.network_without(gone)
+
+
+def _some(held: Dataset, n: int | None, seed: int) -> Dataset | None:
+    """So many of the examples that orders are found on, none of which is measured.
+
+    Raises
+    ------
+    ResanalysisError : if there are not as many.
+    """
+    if n is not None and not 0 < n <= len(held):
+        raise ResanalysisError(
+            f"batch-norm statistics are estimated anew on {n} of the {len(held)} examples that orders are "
+            "found on: give fewer, or a larger share of the data to --calibration"
+        )
+    return None if n is None else held.limited(n, seed)
 
 
 def _check(draws: int, until: int | None, replace: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from resanalysis.datasets import Dataset
+from resanalysis.experiments.protocol import Protocol
 from resanalysis.experiments.prune_order import Order
 from resanalysis.experiments.prune_replace import (
     Maps,
@@ -105,7 +106,7 @@ def measured_table(
     found: Sequence[Order],
     way: Way,
     ready: ResidualNetwork,
-    data: Dataset,
+    protocol: Protocol,
     seed: int,
     running: Running,
     answers: Answers | None = None,
@@ -115,15 +116,18 @@ def measured_table(
     Parameters
     ----------
     ready : the network in a form that deletions run fast in.
+    protocol : the examples, and those that batch-norm statistics are estimated anew on.
     answers : kept of each row's network, whose number among them is then in the column ``route``.
     """
     # Units gone in another order are the same network.
     removals = {frozenset(gone): gone for order in found for gone in order.removals}
     measured = Measured.of(
-        _scores(way, ready, list(removals.values()), data, running, answers), seed
+        _scores(way, ready, list(removals.values()), protocol, running, answers), seed
     )
     place = {gone: row for row, gone in enumerate(removals, start=1)}
-    inputs = Batches.of(way.network, data).batch(0, min(2, len(data))).inputs
+    inputs = (
+        Batches.of(way.network, protocol.measured).batch(0, min(2, len(protocol.measured))).inputs
+    )
     before = unit_costs(way.network, inputs)
     rows = [
         row_of(measured, 0, before, before, ()) | {"order": "intact", "draw": 0, "name": "intact"}
@@ -135,7 +139,7 @@ def measured_table(
             row = row_of(measured, place[frozenset(gone)], before, after, gone)
             name = way.network.units[gone[-1]].name
             rows.append(row | {"order": order.name, "draw": order.draw, "name": name})
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *measured.further])
     if answers is not None:
         frame["route"] = [0, *(place[frozenset(g)] for order in found for g in order.removals)]
     return frame
@@ -145,7 +149,7 @@ def _scores(
     way: Way,
     ready: ResidualNetwork,
     removals: Sequence[Sequence[int]],
-    data: Dataset,
+    protocol: Protocol,
     running: Running,
     answers: Answers | None,
 ) -> Scores:
@@ -153,6 +157,13 @@ def _scores(
     how = running.apart("measured")
     if way.maps is not None:
         placed = placed_network(way.network, running.device)
-        return replaced_scores(placed, removals, way.maps, data, **how)
+        return replaced_scores(placed, removals, way.maps, protocol.measured, **how)
+    if protocol.calibration is not None:
+        routes = [intact(way.network), *(without(way.network, gone) for gone in removals)]
+        return protocol.scored(
+            routes, device=running.device, description="prune", answers=answers, **how
+        )
     routes = [intact(ready), *(without(ready, gone) for gone in removals)]
-    return evaluate(ready, routes, data, fast=False, description="prune", answers=answers, **how)
+    return evaluate(
+        ready, routes, protocol.measured, fast=False, description="prune", answers=answers, **how
+    )

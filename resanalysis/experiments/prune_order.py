@@ -15,6 +15,7 @@ from resanalysis.datasets.halves import two_parts
 from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork
 from resanalysis.progress import progress_bar
+from resanalysis.routes.batches import EvaluationData
 from resanalysis.routes.evaluator import BlockStore, evaluate
 from resanalysis.routes.route import without
 from resanalysis.routes.shared_store import prefixed
@@ -67,7 +68,7 @@ class Damage:
     """
 
     network: ResidualNetwork
-    data: Dataset
+    data: EvaluationData
     by: By
     batch_size: int | None = None
     store: BlockStore | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from resanalysis.experiments.protocol import AGAIN
 from resanalysis.measures.cost import Costs
 from resanalysis.routes.evaluator import Scores
 from resanalysis.statistics.bootstrap import Band
@@ -28,22 +29,33 @@ class Measured:
 
     Attributes
     ----------
-    scores : ``error``, ``loss``, ``agreement``, ``kl``, a row for each route, the intact network first.
-    delta : the paired difference from the intact error.
+    bands : ``error``, ``loss``, ``agreement``, ``kl``, and ``delta``, the paired difference from the intact
+        error; the same with statistics estimated anew, where they were; a row for each route, the intact
+        network first.
     """
 
-    scores: dict[str, Band]
-    delta: Band
+    bands: dict[str, Band]
 
     @staticmethod
     def of(scores: Scores, seed: int) -> Measured:
         """From the scores of every example."""
-        error = scores.values["error"]
-        delta = paired_intervals(error, error[0], seed=seed)
-        for ends, known in zip(delta, unchanged(error[0]), strict=True):
-            ends[0] = known
         bands = {name: intervals_of(rows, seed=seed) for name, rows in scores.values.items()}
-        return Measured(bands, delta)
+        for again in ("", AGAIN):
+            error = scores.values.get(f"error{again}")
+            if error is None:
+                continue
+            delta = paired_intervals(error, error[0], seed=seed)
+            for ends, known in zip(delta, unchanged(error[0]), strict=True):
+                ends[0] = known
+            bands[f"delta{again}"] = delta
+        return Measured(bands)
+
+    @property
+    def further(self) -> list[str]:
+        """Columns of statistics estimated anew."""
+        return [
+            f"{name}{end}" for name in self.bands if AGAIN in name for end in ("", "_low", "_high")
+        ]
 
 
 def row_of(
@@ -75,7 +87,7 @@ def row_of(
         "speedup_low": np.nan,
         "speedup_high": np.nan,
     }
-    for name, band in (measured.scores | {"delta": measured.delta}).items():
+    for name, band in measured.bands.items():
         ends = band.row(row)
         facts |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
     return facts

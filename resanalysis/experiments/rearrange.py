@@ -12,11 +12,12 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
-from resanalysis.measures.yardstick import Measure, yardstick
+from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
+from resanalysis.measures.yardstick import Measure, Yardstick, yardstick
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
-from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.evaluator import BlockStore, Scores
 from resanalysis.routes.rearranged import KINDS, Kind, Runs, middles, movable_runs, rearrangements
 from resanalysis.routes.route import intact
 
@@ -34,6 +35,7 @@ def rearrange(
     loops: int = 3,
     stage: int | None = None,
     measure: Measure | None = None,
+    recalibrate: int | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -68,6 +70,8 @@ def rearrange(
     measure : what the score counts: ``accuracy`` (of the next token, for language models) where there
         are labels, else ``agreement`` with the intact network.
     answers : as in ``lesion``.
+    recalibrate : as in ``lesion``: set so many examples aside, and estimate batch-norm statistics on them for
+        every altered network.
 
     Returns
     -------
@@ -77,7 +81,9 @@ def rearrange(
         (measured − chance) / (intact − chance) with chance the share of the most common right answer, its
         paired bootstrap interval over examples ``score_low``, ``score_high``, ``error``, ``loss``,
         ``agreement``, ``kl``, in every row the intact network's ``intact_error`` and the ``chance``;
-        last ``size``, the units of the middle, whether they moved or not.
+        last ``size``, the units of the middle, whether they moved or not. With ``recalibrate``,
+        ``score_recalibrated`` with its interval, and the other numbers, with statistics estimated anew, by
+        the yardstick of the intact network with statistics estimated anew.
 
     Raises
     ------
@@ -90,12 +96,12 @@ def rearrange(
     _check(kinds, draws, loops, measure)
     runs = movable_runs(network, stage)
     spans, left_out = _chosen(middles(runs), sizes) if set(kinds) - {"swap"} else ([], [])
+    protocol = protocol_of(network, data, seed, recalibrate=recalibrate)
+    data = protocol.measured
     yard = yardstick(network, data, measure, batch_size=batch_size, device=device)
     altered = list(rearrangements(network, kinds, spans, runs, draws=draws, loops=loops, seed=seed))
-    scores = evaluate(
-        network,
+    scores = protocol.scored(
         [intact(network), *(one.route for one in altered)],
-        data,
         batch_size=batch_size,
         device=device,
         store=store,
@@ -103,12 +109,6 @@ def rearrange(
         description="rearrange",
         answers=answers,
     )
-    of_examples = scores.values["agreement" if yard.measure == "agreement" else "error"]
-    right = of_examples.astype(np.float64)
-    if yard.measure == "accuracy":
-        right = 1 - right
-    yard = replace(yard, intact=right[0])
-    score, low, high = yard.normalised(right, seed=seed)
     rows: list[dict[str, Any]] = [
         {
             "kind": "intact",
@@ -130,11 +130,10 @@ def rearrange(
         }
         for one in altered
     ]
-    frame = pd.DataFrame(rows).assign(score=score, score_low=low, score_high=high)
-    for name in ("error", "loss", "agreement", "kl"):
-        frame[name] = scores.mean(name)
-    frame["intact_error"], frame["chance"] = scores.mean("error")[0], yard.chance
-    frame["size"] = frame.pop("size")
+    frame = pd.DataFrame(rows).join(_measured(scores, yard, seed))
+    frame["chance"], frame["size"] = yard.chance, frame.pop("size")
+    if recalibrate is not None:
+        frame = frame.join(_measured(scores, yard, seed, AGAIN))
     if answers is not None:
         frame["route"] = range(len(frame))
     frame.attrs = Provenance.of(
@@ -150,10 +149,26 @@ def rearrange(
         runs=[[run[0], run[-1]] for run in runs],
         measure=yard.measure,
         intact_measure=float(yard.intact.mean()),
+        **protocol.facts,
         chance=yard.chance,
         chance_answer=yard.answer,
     ).facts()
     return frame
+
+
+def _measured(scores: Scores, yard: Yardstick, seed: int, again: str = "") -> pd.DataFrame:
+    """The score of every route and the rest, of the names that end in ``again``."""
+    of_examples = scores.values[f"{'agreement' if yard.measure == 'agreement' else 'error'}{again}"]
+    right = of_examples.astype(np.float64)
+    if yard.measure == "accuracy":
+        right = 1 - right
+    found = replace(yard, intact=right[0]).normalised(right, seed=seed)
+    names = ("score", "score_low", "score_high")
+    frame = pd.DataFrame(dict(zip(names, found, strict=True)))
+    for name in ("error", "loss", "agreement", "kl"):
+        frame[name] = scores.mean(f"{name}{again}")
+    frame["intact_error"] = frame["error"].iloc[0]
+    return frame.rename(columns=recalibrated) if again else frame
 
 
 def _check(kinds: Sequence[str], draws: int, loops: int, measure: str | None) -> None:

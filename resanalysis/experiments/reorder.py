@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.protocol import AGAIN, protocol_of
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
-from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.evaluator import BlockStore
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.orders import (
     Groups,
@@ -58,6 +59,7 @@ def reorder(
     swaps: Sequence[int] | None = None,
     hold: Sequence[int] = (),
     metric: Metric | None = None,
+    recalibrate: int | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -83,6 +85,8 @@ def reorder(
         away.
     metric : a score of your own, as in ``lesion``; its mean is the column ``metric``.
     answers : as in ``lesion``.
+    recalibrate : as in ``lesion``: set so many examples aside, and estimate batch-norm statistics on them for
+        every order.
 
     Returns
     -------
@@ -93,7 +97,8 @@ def reorder(
         bin that agree in ``first_moved`` form a group; in every row of it: ``distinct``, how many there
         are; ``listed``, whether all orders that there can be were run; ``mean_error`` and the rest, with
         two-way intervals over draws and examples, as in ``lesion_many``. ``chance_error`` is that of
-        the best constant answer.
+        the best constant answer. With ``recalibrate``, ``error_recalibrated``,
+        ``mean_error_recalibrated`` and the rest, of the same orders with statistics estimated anew.
 
     Raises
     ------
@@ -104,10 +109,10 @@ def reorder(
     groups = _movable(network, hold)
     chosen = _chosen(len(network), groups, protocol, draws, swaps, seed)
     orders = [Order(tuple(range(len(network))), 0, 0), *chosen.orders]
-    scores = evaluate(
-        network,
+    rules = protocol_of(network, data, seed, recalibrate=recalibrate)
+    data = rules.measured
+    scores = rules.scored(
         [reordered(network, order.units) for order in orders],
-        data,
         metric=metric,
         batch_size=batch_size,
         device=device,
@@ -116,7 +121,8 @@ def reorder(
         description="reorder",
         answers=answers,
     )
-    measured = MEASURED if metric is None else (*MEASURED, "metric")
+    known = (*MEASURED, "metric")
+    measured = [n for n in (*known, *(f"{name}{AGAIN}" for name in known)) if n in scores.values]
     width = TAU_BIN[protocol]
     frame = pd.DataFrame(
         {
@@ -124,7 +130,7 @@ def reorder(
             "swaps": [order.swaps for order in orders],
             "kendall_tau": [kendall_tau(order.units) for order in orders],
             "order": [" ".join(map(str, order.units)) for order in orders],
-            **{name: scores.mean(name) for name in measured},
+            **{name: scores.mean(name) for name in measured if name in known},
         }
     ).join(_moved(network, np.array([order.units for order in orders])))
     frame["tau_bin"] = [1 - width * tau_bin(tau, width) for tau in frame["kendall_tau"]]
@@ -134,7 +140,10 @@ def reorder(
     frame["listed"] = chosen.listed
     values = {name: scores.values[name] for name in measured}
     means = crossed_columns(values, together, frame["listed"].tolist(), seed=seed)
-    frame = pd.concat([frame, means], axis=1).assign(chance_error=chance_error(data))
+    frame = pd.concat([frame, means], axis=1).assign(
+        chance_error=chance_error(data),
+        **{name: scores.mean(name) for name in measured if name not in known},
+    )
     if answers is not None:
         frame["route"] = frame["draw"]
     frame.attrs = Provenance.of(
@@ -148,6 +157,7 @@ def reorder(
         tau_bin=width,
         movable=sum(len(group) for group in groups),
         interval=OVER,
+        **rules.facts,
     ).facts()
     if protocol == "veit":
         frame.attrs["swaps"] = sorted(set(frame["swaps"]) - {0})

@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resanalysis.figures.legends import shared_legend
+from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
     FULL,
+    GREEN,
     INTACT,
     NEAR_CHANCE,
     ORANGE,
@@ -30,6 +32,9 @@ from resanalysis.figures.words import Finding, Headlines, between, counted, exam
 # Significant at this level after Holm's correction: filled; else the marker is hollow.
 LEVEL = 0.05
 
+# How far to the right of its point the same with other statistics is drawn, in units.
+_BESIDE = 0.3
+
 # What a paired difference is called, and the columns it is in.
 _CHANGES = {"error": "delta", "metric": "metric_delta"}
 
@@ -40,8 +45,10 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     Needs ``unit``, ``transition``, ``stage`` and the metric (the error, or the agreement of data without
     labels). The error is drawn as ``delta``, its difference from the intact network on the same examples,
     whose level the legend says; anything without a paired difference as it is, with ``METRIC_low`` and
-    ``METRIC_high``. Filled points are significant after Holm's correction (``p_holm``). Conclude from a flat
-    row of hollow points that no single unit is needed.
+    ``METRIC_high``. Filled points are significant after Holm's correction (``p_holm``). Squares beside them are
+    the same with batch-norm statistics estimated anew, where the table has them. Conclude from a flat row of
+    hollow points that no single unit is needed; from squares far below the points that a peak is statistics
+    that no longer fit.
     """
     if ax is None:
         ax = one_axes()
@@ -57,7 +64,11 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
                     label="hollow: n.s. (Holm)")  # fmt: skip
         for transition, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "D")):
             _points(ax, units.loc[units["transition"].astype(bool) == transition], column, colour,
-                    marker, "transition" if transition else "unit")  # fmt: skip
+                    marker, f"{'transition' if transition else 'unit'} deleted")  # fmt: skip
+        again = recalibrated(units)
+        if again is not None:
+            again = again.assign(unit=again["unit"] + _BESIDE)
+            _points(ax, again, column, GREEN, "s", NAME)
         ax.set_xlabel("Unit deleted (shading: stages)")
         name = metric_label(metric)
         ax.set_ylabel(f"Change of {name[0].lower()}{name[1:]}" if column == paired else name)
@@ -97,7 +108,7 @@ def _intact(ax: Axes, frame: pd.DataFrame, metric: str, column: str) -> None:
 
 
 def _points(
-    ax: Axes, units: pd.DataFrame, column: str, colour: str, marker: str, kind: str
+    ax: Axes, units: pd.DataFrame, column: str, colour: str, marker: str, name: str
 ) -> None:
     """Intervals as bars, significant units filled, the others hollow."""
     low, high = f"{column}_low", f"{column}_high"
@@ -113,7 +124,7 @@ def _points(
         bars = None
         if low in chosen:
             bars = np.maximum(0, np.stack([value - chosen[low], chosen[high] - value]))
-        label = f"{kind} deleted" if filled or not significant.any() else None
+        label = name if filled or not significant.any() else None
         ax.errorbar(chosen["unit"], value, yerr=bars, fmt=marker, color=colour, label=label,
                     markerfacecolor=colour if filled else "white", markeredgewidth=0.7,
                     elinewidth=0.8, capsize=0, markersize=3.2)  # fmt: skip
@@ -121,7 +132,10 @@ def _points(
 
 def _limits(ax: Axes, frame: pd.DataFrame, column: str, metric: str) -> None:
     """Room for every point with its bar, and for chance where points come near it."""
-    names = [name for name in (column, f"{column}_low", f"{column}_high") if name in frame]
+    stems = (column, f"{column}_recalibrated")
+    names = [
+        f"{name}{end}" for name in stems for end in ("", "_low", "_high") if f"{name}{end}" in frame
+    ]
     values = frame[names].to_numpy(float)
     bottom, top = float(np.nanmin(values, initial=0.0)), float(np.nanmax(values, initial=0.0))
     if metric == "error" and "chance_error" in frame:
@@ -157,7 +171,8 @@ HOW_TO_READ = (
     "What deleting one unit's branch adds to the error of the intact network, its skip left in place. Conclude "
     "from points at zero that no single unit is needed. Bars are 95 % intervals of the paired difference over "
     "examples; filled points differ from the intact network after Holm's correction over units (exact McNemar "
-    "tests, 5 %)."
+    "tests, 5 %). Squares, where there are any: with batch-norm statistics estimated anew for each network, "
+    "against the intact one treated alike."
 )
 
 
@@ -179,7 +194,26 @@ def headlines(frame: pd.DataFrame) -> Headlines:
     rows.append(("median, one unit deleted", percent(np.median([r["error"] for r in deleted]))))
     significant = sum(row["p_holm"] < 0.05 for row in deleted)
     rows.append(("units that change it (Holm, 5 %)", f"{significant} of {len(deleted)}"))
-    return rows + [_costly(row) for row in sorted(deleted, key=lambda row: -row["error"])[:3]]
+    rows += [_costly(row) for row in sorted(deleted, key=lambda row: -row["error"])[:3]]
+    return rows + _recalibrated(intact, deleted)
+
+
+def _recalibrated(intact: dict[str, Any], deleted: list[dict[str, Any]]) -> Headlines:
+    """With statistics estimated anew: the intact error, and what is left of the costliest unit's damage."""
+    if "error_recalibrated" not in intact:
+        return []
+    worst = max(deleted, key=lambda row: row["error"])
+    points = " to ".join(
+        f"{100 * worst[f'delta_recalibrated_{end}']:+.2f}" for end in ("low", "high")
+    )
+    return [
+        (f"intact error, {NAME}", percent(intact["error_recalibrated"])),
+        (
+            f"without {worst['unit']}, {NAME}",
+            f"{percent(worst['error_recalibrated'])}  "
+            f"({100 * worst['delta_recalibrated']:+.2f} points: {points})",
+        ),
+    ]
 
 
 def _costly(row: dict[str, Any]) -> tuple[str, str]:

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resanalysis.figures.legends import shared_legend
+from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
     FULL,
+    GREEN,
     INTACT,
     NEAR_CHANCE,
     RC,
@@ -43,19 +45,20 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
 
     Needs ``removed`` and the metric, of one protocol; draws ``mean_METRIC`` with its interval over draws
     and examples, the intact network from ``intact_METRIC``, and ``chance_error`` where the error comes near
-    it, where they are there. Conclude from a smooth rise that no small set of units is needed: the network
-    degrades like an ensemble that loses members.
+    it, where they are there; squares are the means with batch-norm statistics estimated anew. Conclude from a
+    smooth rise that no small set of units is needed: the network degrades like an ensemble that loses members.
     """
     if ax is None:
         ax = one_axes()
     metric = measured(frame, metric)
     with mpl.rc_context(RC):
         _bands(ax, frame, metric)
-        _mean(ax, frame, metric)
-        intact = f"intact_{metric}"
-        if intact in frame:
-            ax.axhline(float(frame[intact].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
-                       label="intact")  # fmt: skip
+        _mean(ax, frame, metric, BLUE, "o", "mean, 95 % over draws × examples")
+        _intact(ax, frame, metric, INTACT, "intact")
+        again = recalibrated(frame)
+        if again is not None:
+            _mean(ax, again, metric, GREEN, "s", f"mean, {NAME}")
+            _intact(ax, again, metric, GREEN, None)
         _chance(ax, frame, metric)
         ax.set_xlabel("Units deleted at random")
         ax.set_ylabel(metric_label(metric))
@@ -85,7 +88,14 @@ def _bands(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
     ax.plot(at, values[2], color=BLUE, linewidth=1.0, label="median")
 
 
-def _mean(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
+def _intact(ax: Axes, frame: pd.DataFrame, metric: str, colour: str, label: str | None) -> None:
+    intact = f"intact_{metric}"
+    if intact in frame:
+        ax.axhline(float(frame[intact].iloc[0]), color=colour, linestyle="--", linewidth=0.9,
+                   label=label)  # fmt: skip
+
+
+def _mean(ax: Axes, frame: pd.DataFrame, metric: str, colour: str, marker: str, label: str) -> None:
     """The mean and its interval, which is over draws and examples."""
     name = f"mean_{metric}"
     if name not in frame:
@@ -93,9 +103,10 @@ def _mean(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
     rows = frame.groupby("removed")[[name, f"{name}_low", f"{name}_high"]].first()
     mean, low, high = rows.to_numpy(float).T
     bars = np.maximum(0, np.stack([mean - low, high - mean]))
-    ax.errorbar(rows.index, mean, yerr=bars, color=INTACT, fmt="o", markersize=2.2, elinewidth=0.8,
-                markerfacecolor=BLUE, markeredgewidth=0.5,
-                label="mean, 95 % over draws × examples")  # fmt: skip
+    first = colour == BLUE  # the others beside them
+    ax.errorbar(np.asarray(rows.index) + (0 if first else 0.15), mean, yerr=bars, fmt=marker,
+                color=INTACT if first else colour, markersize=2.2 if first else 2.8,
+                elinewidth=0.8, markerfacecolor=colour, markeredgewidth=0.5, label=label)  # fmt: skip
 
 
 def _chance(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
@@ -150,7 +161,8 @@ HOW_TO_READ = (
     "Error with k units deleted at random; each draw deletes one more unit of the same random order. "
     "Conclude from a smooth rise that the network degrades like an ensemble that loses members. The line "
     "is the median over draws and the bands hold the middle half and 90 % of them; the points are the mean, "
-    "with its 95 % interval over draws and examples (a two-way bootstrap)."
+    "with its 95 % interval over draws and examples (a two-way bootstrap). Green, where it is there: with "
+    "batch-norm statistics estimated anew for each network; the green line is the intact one, treated alike."
 )
 
 

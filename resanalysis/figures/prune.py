@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 
+from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
     BROWN,
@@ -174,15 +176,33 @@ def prune(
 
     Parameters
     ----------
-    panel : ``a``, the error by order; ``b``, the speed-up, where it was measured.
+    panel : ``a``, the error by order; then the same with batch-norm statistics estimated anew, where the table
+        has it; last the speed-up, where it was measured.
     """
-    drawn: list[Draw] = [lambda ax: draw(frame, ax, metric=metric)]
+    again = recalibrated(frame)
+    name = measured(frame, metric)
+    drawn: list[Draw] = [lambda ax: draw(frame, ax, metric=name)]
+    if again is not None:
+        drawn = [
+            partial(_titled, frame, name, "statistics as trained"),
+            partial(_titled, again, name, NAME),
+        ]
     if frame["speedup"].notna().to_numpy().any():
         drawn.append(lambda ax: draw_speed(frame, ax))
     height = 2.5 if narrow(width) else 2.9
-    figure, axes = panelled(drawn, "prune", width=width, panel=panel, height=height)
+    beside = 2 if len(drawn) > 2 and not narrow(width) else None
+    figure, axes = panelled(drawn, "prune", width=width, panel=panel, height=height, columns=beside)
+    if again is not None and panel is None:  # on one scale, to be compared
+        ends = [end for ax in axes[:2] for end in ax.get_ylim()]
+        for ax in axes[:2]:
+            ax.set_ylim(min(ends), max(ends))
     shared_legend(figure, axes, _rank, columns=2 if narrow(width) else 4)
     return figure
+
+
+def _titled(frame: pd.DataFrame, metric: str, title: str, ax: Axes) -> None:
+    draw(frame, ax, metric=metric)
+    ax.set_title(title, pad=4, size=8)
 
 
 def _rank(name: str) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 
+from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
     BROWN,
@@ -149,16 +152,25 @@ def rearrange(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = N
 
     Parameters
     ----------
-    panel : where both are there, ``a``, the kinds by size; ``b``, the swaps by place.
+    panel : where both are there, ``a``, the kinds by size; ``b``, the swaps by place; then the same with
+        batch-norm statistics estimated anew, where the table has them.
     """
     kinds = set(frame["kind"])
+    again = recalibrated(frame)
     drawn: list[Draw] = []
-    if kinds & set(_LOOKS):
-        drawn.append(lambda ax: draw(frame, ax))
-    if "swap" in kinds:
-        drawn.append(lambda ax: draw_swaps(frame, ax))
+    for table, title in ((frame, "statistics as trained"), (again, NAME)):
+        if table is None:
+            continue
+        named = title if again is not None else None
+        if kinds & set(_LOOKS):
+            drawn.append(partial(_titled, draw, table, named))
+        if "swap" in kinds:
+            drawn.append(partial(_titled, draw_swaps, table, named))
+    beside = None if again is None or narrow(width) else len(drawn) // 2
     height = 2.5 if narrow(width) else 2.7
-    figure, axes = panelled(drawn, "rearrange", width=width, panel=panel, height=height)
+    figure, axes = panelled(
+        drawn, "rearrange", width=width, panel=panel, height=height, columns=beside
+    )
     ends = np.array([ax.get_ylim() for ax in axes])
     for ax in axes:
         ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
@@ -170,6 +182,14 @@ def rearrange(frame: pd.DataFrame, *, width: float = FULL, panel: str | None = N
         columns=2 if narrow(width) else 4,
     )
     return figure
+
+
+def _titled(
+    into: Callable[[pd.DataFrame, Axes], Axes], table: pd.DataFrame, title: str | None, ax: Axes
+) -> None:
+    into(table, ax)
+    if title is not None:
+        ax.set_title(title, pad=4, size=8)
 
 
 def headlines(frame: pd.DataFrame) -> Headlines:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.figures.legends import shared_legend
+from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
     FULL,
@@ -35,10 +36,11 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     """Every order as a dot, coloured by whether the first unit moved, and the means by bin of tau.
 
     Needs ``kendall_tau``, ``swaps`` and the metric; ``first_moved`` for the colours; ``tau_bin`` and
-    ``mean_METRIC`` with its interval over orders and examples for the means. The order of the trained network
-    is at tau 1, on the left as in the paper. Conclude from a smooth rise that units are not tied to their
-    place; from colours far apart that it matters which unit moves, and not how far the order is from the
-    trained one.
+    ``mean_METRIC`` with its interval over orders and examples for the means; dotted lines with hollow marks are
+    the means with batch-norm statistics estimated anew, where the table has them. The order of the trained
+    network is at tau 1, on the left as in the paper. Conclude from a smooth rise that units are not tied to
+    their place; from colours far apart that it matters which unit moves, and not how far the order is from
+    the trained one.
     """
     if ax is None:
         ax = one_axes()
@@ -49,7 +51,10 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
             colour, marker, name = _LOOKS[first_moved]
             ax.scatter(rows["kendall_tau"], rows[metric], s=6, color=colour, alpha=0.35, linewidth=0,
                        label=name)  # fmt: skip
-            _means(ax, rows, metric, colour, marker)
+            _means(ax, rows, metric, colour, f"{marker}-", "mean, 95 % over orders × examples")
+            again = recalibrated(rows)
+            if again is not None:
+                _means(ax, again, metric, colour, f"{marker}:", f"mean, {NAME}", face="white")
         intact = frame.loc[frame["swaps"] == 0]
         if len(intact):
             ax.axhline(float(intact[metric].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
@@ -73,7 +78,9 @@ def _by_what_moved(moved: pd.DataFrame) -> list[tuple[bool, pd.DataFrame]]:
     return [(flag, moved.loc[flags == flag]) for flag in (True, False) if flag in set(flags)]
 
 
-def _means(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str) -> None:
+def _means(
+    ax: Axes, rows: pd.DataFrame, metric: str, colour: str, look: str, label: str, face: str = ""
+) -> None:
     """Means of the bins of tau over the mean tau of their orders, joined by a line."""
     name = f"mean_{metric}"
     if name not in rows or "tau_bin" not in rows:
@@ -83,9 +90,9 @@ def _means(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str) 
     )
     at, mean, low, high = bins.to_numpy(float).T
     ax.errorbar(at, mean, yerr=np.maximum(0, np.stack([mean - low, high - mean])), color=colour,
-                fmt=f"{marker}-", linewidth=1.0, markersize=3.0, elinewidth=0.9,
-                markeredgecolor=INTACT, markeredgewidth=0.4,
-                label="mean, 95 % over orders × examples")  # fmt: skip
+                fmt=look, linewidth=1.0, markersize=3.0, elinewidth=0.9, markerfacecolor=face or colour,
+                markeredgecolor=colour if face else INTACT, markeredgewidth=0.7 if face else 0.4,
+                label=label)  # fmt: skip
 
 
 def _chance(ax: Axes, moved: pd.DataFrame, metric: str) -> None:
@@ -160,7 +167,8 @@ HOW_TO_READ = (
     "Error against Kendall's tau between the new order and the trained one, over all units, also those "
     "that cannot move. Conclude from a smooth rise that units are not tied to their place. A dot is an "
     "order, coloured by whether it moves the first unit; the marks are means of a bin of tau with 95 % "
-    "intervals over orders and examples (a two-way bootstrap)."
+    "intervals over orders and examples (a two-way bootstrap). Dotted, where it is there: with "
+    "batch-norm statistics estimated anew for each order."
 )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,15 @@ from resanalysis.routes.batches import (
 )
 from resanalysis.routes.forward_only import forward_only, in_bf16, parts_run
 from resanalysis.routes.metric import Metric
+from resanalysis.routes.recalibration import (
+    INTACT,
+    STEM,
+    Statistics,
+    as_trained,
+    check_recalibrates,
+    estimated,
+    opened,
+)
 from resanalysis.routes.route import Route
 from resanalysis.routes.scores import ANSWERS, Scorer, described, names_of
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
@@ -58,6 +68,7 @@ def evaluate(
     fast: bool = True,
     metric: Metric | None = None,
     answers: Answers | None = None,
+    calibration: EvaluationData | None = None,
     store: BlockStore | None = None,
     show_progress: bool = False,
     description: str = "evaluating",
@@ -74,6 +85,8 @@ def evaluate(
     metric : a score of your own, called with a batch's output, its labels (or ``None``) and the intact
         network's output; returns a number per example, kept as ``metric``.
     answers : filled with the scores of every route and example, and with predictions and entropies.
+    calibration : examples, none of ``data``, on which batch-norm statistics are estimated anew for every
+        place of every route, the intact network's too; as trained if left out.
     store : finished blocks are read from it and written to it.
 
     Returns
@@ -83,10 +96,15 @@ def evaluate(
     Raises
     ------
     ResanalysisError : if there are no routes or no data, if the output has no logits and there is no
-        ``metric``, or if what the ``metric`` returns is no number per example.
+        ``metric``, if what the ``metric`` returns is no number per example, or if there is a
+        ``calibration`` and no batch norm.
     """
     if not routes or len(data) == 0:
         raise ResanalysisError(f"nothing to evaluate: {len(routes)} routes on {len(data)} examples")
+    ledger = None
+    if calibration is not None:
+        check_recalibrates(network, len(calibration))
+        network, ledger = opened(placed_network(network, device))
     if fast:
         ready = forward_only(network, device=device, parts=parts_run(network, routes))
     else:
@@ -100,15 +118,34 @@ def evaluate(
         show_progress=show_progress,
     )
     blocks = {f"{index:05d}": block for index, block in enumerate(route_blocks(routes))}
-
-    def begin(batch: Batch) -> Callable[[str], Block]:
-        h, side = entered(ready, batch)
-        output = ready.leave(*ready.walk(h, side))
-        scorer = Scorer.of(output, batch.labels, metric, batch.rows, answers is not None)
-        return lambda name: _block_scores(ready, blocks[name], h, side, scorer, batch)
-
+    work = {name: block.tree.size for name, block in blocks.items()}
+    statistics: Statistics = as_trained
     with torch.inference_mode():
-        work = {name: block.tree.size for name, block in blocks.items()}
+        if ledger is not None and calibration is not None:
+            statistics = estimated(
+                ready,
+                ledger,
+                calibration,
+                {INTACT: len(ready), **work},
+                partial(_walked, ready, blocks),
+                store=store,
+                show_progress=show_progress,
+                description=f"{description}, statistics",
+            )
+
+        def begin(batch: Batch) -> Callable[[str], Block]:
+            with statistics(STEM):
+                h, side = entered(ready, batch)
+            with statistics(INTACT):
+                output = ready.leave(*ready.walk(h, side))
+            scorer = Scorer.of(output, batch.labels, metric, batch.rows, answers is not None)
+
+            def measure(name: str) -> Block:
+                with statistics(name):
+                    return _block_scores(ready, blocks[name], h, side, scorer, batch)
+
+            return measure
+
         found = batches.measured(work, begin, description)
     names = names_of(metric, answers is not None)
     values = np.empty((len(names), len(routes), len(data)), dtype=np.float32)
@@ -120,6 +157,21 @@ def evaluate(
     if answers is not None:
         answers.keep(data, found_scores)
     return Scores({name: rows for name, rows in found_scores.items() if name not in ANSWERS})
+
+
+def _walked(
+    network: ResidualNetwork, blocks: Mapping[str, RouteBlock], batch: Batch
+) -> Callable[[str], None]:
+    """Runs the stem on a batch; what walks a block of routes, heads included, or the intact network."""
+    h, side = entered(network, batch)
+
+    def walk(name: str) -> None:
+        if name == INTACT:
+            network.leave(*network.walk(h, side))
+        else:
+            walk_tree(network, blocks[name].tree, h, side, lambda _, *end: network.leave(*end))
+
+    return walk
 
 
 def _block_scores(

@@ -28,7 +28,7 @@ from resanalysis.routes.route import (
 )
 
 _aten = torch.ops.aten
-_BATCH_NORMS = (_aten.batch_norm.default, _aten._native_batch_norm_legit_no_training.default)
+BATCH_NORMS = (_aten.batch_norm.default, _aten._native_batch_norm_legit_no_training.default)
 # Operations whose result is a tensor of its own, so that the next one may overwrite it.
 _FRESH = {
     _aten.conv2d.default,
@@ -184,7 +184,7 @@ def _constant(module: fx.GraphModule, value: Tensor, before: fx.Node) -> fx.Node
 def _fold_batch_norm(module: fx.GraphModule) -> None:
     """Batch norms that read a convolution alone become part of its weights and bias."""
     for node in list(module.graph.nodes):
-        if node.target not in _BATCH_NORMS:
+        if node.target not in BATCH_NORMS:
             continue
         conv = node.args[0]
         if conv.target is not _aten.conv2d.default or len(conv.users) != 1:
@@ -194,7 +194,7 @@ def _fold_batch_norm(module: fx.GraphModule) -> None:
             continue
         weight, bias = (_constant(module, value, conv) for value in folded)
         conv.args = (conv.args[0], weight, bias, *conv.args[3:])
-        for result in _results(node):
+        for result in values_of_norm(node):
             result.replace_all_uses_with(conv)
 
 
@@ -226,7 +226,7 @@ def _folded_weights(
     return new_weight.detach(), new_bias.detach()
 
 
-def _results(norm: fx.Node) -> list[fx.Node]:
+def values_of_norm(norm: fx.Node) -> list[fx.Node]:
     """Nodes that hold the normalised values: the legit form returns them with its statistics, as a tuple."""
     if norm.target is _aten.batch_norm.default:
         return [norm]

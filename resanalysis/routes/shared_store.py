@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from resanalysis.routes.evaluator import BlockStore
+from resanalysis.routes.batches import BlockStore
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,14 @@ TRANSITIONS = {
 }
 """What a caption says of units that change the stream's shape, by protocol or by stem."""
 
+STAND_INS = {
+    "mean": "the mean of each channel of a branch stands in for it",
+    "element-mean": "the mean of each element of a branch's output stands in for it",
+    "resample": "a branch's output on another example stands in for it",
+    "linear": "the affine map of channels that comes nearest to them stands in for units that are gone",
+}
+"""What a caption says of deleted branches, where something takes their place."""
+
 # What the manifest's options name beside the experiment's own.
 _NAMED = ("model", "data", "device")
 
@@ -55,6 +63,8 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
         f"N = {facts.get('n', entry.get('n'))} examples of {options.get('data')}",
         str(facts.get("subset") or ""),
         "batch norm with its stored statistics (eval mode), weights untouched",
+        _again(facts),
+        STAND_INS.get(str(facts.get("replace")), ""),
         TRANSITIONS.get(str(facts.get("transitions", stem)), ""),
         "the skip is cut here and the branch kept" if options.get("part") == "skip" else "",
     ]
@@ -68,6 +78,12 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
         )
     parts.append(f"seed {entry.get('seed')}")
     return "; ".join(part for part in parts if part) + "."
+
+
+def _again(facts: Mapping[str, Any]) -> str:
+    n = facts.get("recalibrate")
+    again = f"and once more with statistics estimated on {n} examples that are not measured"
+    return again if n else ""
 
 
 def command_of(result: Result, asked: Asked) -> str:

@@ -31,6 +31,13 @@ def entry(**changes: object) -> dict[str, object]:
             "transitions are never deleted; 30 random draws per k; seed 3.",
         ),
         ("reorder", {"draws": 5}, {}, "transitions stay in place; 5 random orders; seed 3."),
+        (
+            "lesion",
+            {},
+            {"recalibrate": 600, "replace": "resample"},
+            "and once more with statistics estimated on 600 examples that are not measured; a branch's output "
+            "on another example stands in for it; transitions are deleted too, and marked; seed 3.",
+        ),
     ],
 )
 def test_captions_state_the_protocol(
