@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.resanalysis-installed
 
 MODEL := bundled:resnet56-fashion-mnist
+VGG := bundled:vgg16-fashion-mnist
 DATA := bundled:fashion-mnist-test
 FASHION := fashion-mnist:/usr/share/datasets/fashion-mnist
 RUN := $(BIN)/resanalysis
@@ -30,6 +31,8 @@ demo: venv
 	@$(RUN) inspect $(MODEL) --out demo
 	@echo "== lesion: each unit deleted alone"
 	@$(RUN) lesion $(MODEL) --data $(DATA) --out demo
+	@echo "== lesion: the same of a VGG, which has one path: Veit et al. 2016, Figure 3"
+	@$(RUN) lesion residual=$(MODEL) vgg=$(VGG) --plain --data $(DATA) --limit 400 --out demo/beside-vgg
 	@echo "== lesion: 1 to 20 random units deleted together"
 	@$(RUN) lesion $(MODEL) --data $(DATA) --remove 1..20 --draws 30 --transitions both --limit 400 --out demo
 	@echo "== reorder: units of equal shape swapped"

@@ -141,7 +141,6 @@ EXPERIMENTS = (
         "what does each unit add to the stream, and which cheap measure tells the units that can go?",
         page="resanalysis.experiments.stream_page:stream_page",
         drawn_with=(("spans", "stream_spans"), ("damage", "stream_damage")),
-        reuses=(("lesion", "lesion"),),
         curve=("unit", "influence"),
         work=work.stream_work,
     ),

@@ -41,11 +41,6 @@ class Experiment:
     command : the command that runs it, where that is another's.
     page : ``module:function`` that makes several tables by stem, the first its own, where one table is not all.
     drawn_with : the tables its figure takes beside its own, by the name of the argument.
-    reuses : tables of other experiments that it can be given, by the name of the argument, so that a report
-        measures nothing twice.
-    work : how much work it is, from the number of units and the options.
-    flags : options by name whose flag on the command line is not ``--name``; "" for none.
-    always : what the command line says for this table and no other of its command.
     curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
     per_image : whether it can keep what each route answers on each example.
     drawn_beside : tables beside its own that have a figure of their own, ``figures/STEM.py``.
@@ -58,7 +53,6 @@ class Experiment:
     command: str = ""
     page: str = ""
     drawn_with: tuple[tuple[str, str], ...] = ()
-    reuses: tuple[tuple[str, str], ...] = ()
     curve: tuple[str, str] | None = None
     per_image: bool = False
     drawn_beside: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
@@ -22,8 +21,10 @@ from resanalysis.routes.batches import (
     Block,
     BlockStore,
     EvaluationData,
+    joined,
     recorded_footprint,
 )
+from resanalysis.statistics.bootstrap import mean_band
 
 
 def stream_spans(
@@ -45,7 +46,7 @@ def stream_spans(
     Returns
     -------
     DataFrame : ``start``, ``length``, ``distance`` (angle over π: 0 the same direction, 0.5 orthogonal),
-        ``distance_low``, ``distance_high`` (t interval over examples), ``name`` of the first unit,
+        ``distance_low``, ``distance_high`` (BCa bootstrap over examples), ``name`` of the first unit,
         ``best``: whether no other span of this length turns the stream less.
 
     Raises
@@ -71,23 +72,16 @@ def stream_spans(
         show_progress=show_progress,
     )
 
-    def sums(batch: Batch) -> Block:
+    def distances(batch: Batch) -> Block:
         with torch.no_grad():
             values = _distances(ready, runs, batch)
-        known = np.isfinite(values)
-        filled = np.where(known, values, 0.0)
-        return {"sums": np.stack([known.sum(1), filled.sum(1), (filled**2).sum(1)])}
+        return {"distance": np.where(np.isfinite(values), values, np.nan)}
 
-    blocks = batches.each("spans", sums)
-    n, total, squares = np.sum([block["sums"] for block in blocks], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / n
-        variance = np.maximum(squares - n * mean**2, 0) / (n - 1)
-        half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(variance / n)
+    found = mean_band(joined(batches.each("spans", distances))["distance"], level=level, seed=seed)
     frame = pd.DataFrame(spans, columns=["start", "length"]).assign(
-        distance=mean,
-        distance_low=np.maximum(0, mean - half),
-        distance_high=mean + half,
+        distance=found.mean,
+        distance_low=found.low,
+        distance_high=found.high,
         name=[network.units[start].name for start, _ in spans],
     )
     frame["best"] = frame["distance"] == frame.groupby("length")["distance"].transform("min")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 import resanalysis as ra
@@ -40,8 +41,10 @@ def test_spans_against_the_streams_of_single_images(batches: Batches) -> None:
             for own in streams
         ]
         assert row["distance"] == pytest.approx(np.mean(angles), rel=1e-5)
-        half = 2.228 * np.std(angles, ddof=1) / math.sqrt(len(angles))  # t, 10 degrees of freedom
-        assert row["distance_high"] - row["distance"] == pytest.approx(half, rel=1e-3)
+        drawn = stats.bootstrap((angles,), np.mean, method="BCa", n_resamples=2000, random_state=0)
+        ends = drawn.confidence_interval
+        found = row[["distance_low", "distance_high"]].to_numpy(float)
+        assert found == pytest.approx([ends.low, ends.high], abs=0.1 * (ends.high - ends.low))
     assert frame.groupby("length")["best"].sum().tolist() == [1, 1, 1]
     best = frame[frame["best"]].sort_index(level="length")
     assert (best["distance"] == frame.groupby("length")["distance"].min().to_numpy()).all()

@@ -105,7 +105,7 @@ def measure_all(
     for plan in plans:
         if before is not None:
             before(plan)
-        found = _run(plan, subject, out, progress, seed, fresh, running)
+        found = _run(plan, subject, out, seed, fresh, running)
         progress.to_come.remove(plan)
         if isinstance(found, str):
             progress.left_out[plan.experiment.stem] = found
@@ -122,20 +122,16 @@ def _run(
     plan: Planned,
     subject: Subject,
     out: Path,
-    progress: Progress,
     seed: int,
     fresh: bool,
     running: Mapping[str, Any],
 ) -> pd.DataFrame | str:
     """One experiment's table, or why it cannot be done here."""
     experiment = plan.experiment
-    known = {
-        name: progress.tables[stem] for name, stem in experiment.reuses if stem in progress.tables
-    }
     with Run(out, experiment.stem, fresh=fresh) as run:
         analysis = Analysis(run, subject, plan.options, seed)
         try:
-            found = measured(analysis, experiment, functions=known, **running)
+            found = measured(analysis, experiment, **running)
         except ResultsError:
             raise
         except ResanalysisError as error:
