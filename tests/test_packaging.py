@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -83,6 +85,44 @@ def test_the_source_archive_holds_the_package(copy: Path) -> None:
     with tarfile.open(built(copy, "build_sdist")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert package_files() | {"pyproject.toml", "README.md", "LICENSE"} <= names
+
+
+@pytest.mark.slow
+def test_what_the_source_archive_builds_runs_from_an_empty_environment(
+    copy: Path, tmp_path: Path
+) -> None:
+    """No index, no checkout: the package comes from the wheel, what it needs is lent by a path file."""
+    with tarfile.open(built(copy, "build_sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("resanalysis-*")
+    (source / "dist").mkdir()
+    wheel = built(source, "build_wheel")
+    venv.create(tmp_path / "empty", symlinks=True)
+    programs = tmp_path / "empty" / "bin"
+    (site,) = (tmp_path / "empty").glob("lib/python*/site-packages")
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["OMP_NUM_THREADS"] = "1"
+
+    def run(*words: object) -> str:
+        line = [str(word) for word in words]
+        done = subprocess.run(
+            line, cwd=work, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python"]
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel)
+    lent = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (site / "lent.pth").write_text("\n".join(sorted(lent)))
+    place = run(programs / "python", "-c", "import resanalysis; print(resanalysis.__file__)")
+    assert Path(place.strip()).parent == site / "resanalysis"
+    run(programs / "resanalysis", "paths", "--depth", "110")
+    run(programs / "resanalysis", "lesion", "bundled:resnet20-fashion-mnist", "--limit", "20")
+    written = {path.name for path in (work / "results").iterdir()}
+    assert {"paths.csv", "paths.pdf", "lesion.csv", "lesion.pdf", "manifest.json"} <= written
 
 
 def test_the_citation_is_of_this_version() -> None:
