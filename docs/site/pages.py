@@ -31,7 +31,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     groups = re.findall(r"^\*\*(.+?)\*\*: (.*?)(?=\n\n|\Z)", index, re.S | re.M)
     pages = [
-        {title: [path for _, path in re.findall(r"\[(.*?)\]\((\w[^)]*\.md)\)", links, re.S)]}
+        {title: [place(ROOT / "docs" / path) for path in re.findall(r"\]\((.*?)\)", links)]}
         for title, links in groups
     ]
     names = [{name: api_page(name)} for name in resanalysis.__all__]
@@ -54,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for target in sorted(set(linked(waiting.pop())) - seen):
             seen.add(target)
             files.append(outside(target, config))
-            waiting += [target] if target.suffix == ".md" else []
+            waiting += [target] if target.suffix in (".md", ".ipynb") else []
     return files
 
 
