@@ -42,21 +42,21 @@ def text_of(page: Path) -> str:
 @pytest.mark.slow
 def test_every_public_name_has_a_page_with_all_its_parameters(site: Path) -> None:
     for name in set(resanalysis.__all__) - {"figures"}:
-        text = text_of(site / api_page(name).removesuffix(".md") / "index.html")
+        text = text_of(site / api_page(name).replace(".md", ".html"))
         found = getattr(resanalysis, name)
         assert text.startswith(name), name
         words = re.findall(r"\w+", inspect.getdoc(found).partition("\n")[0])  # type: ignore[union-attr]
         assert set(words) <= set(re.findall(r"\w+", text)), name
         if inspect.isfunction(found):
             assert set(inspect.signature(found).parameters) <= set(re.findall(r"\w+", text)), name
-    drawn = text_of(site / "api" / "figures" / "index.html")
+    drawn = text_of(site / "api" / "figures.html")
     assert all(f"{name} (" in drawn for name in resanalysis.figures.__all__)
 
 
 @pytest.mark.slow
 def test_a_type_is_said_of_the_parameter_that_has_it(site: Path) -> None:
     """In ``batch_size, device, …`` each has its own: without care, all get that of the first."""
-    rows = re.findall(r"<tr.*?</tr>", (site / "api/lesion/index.html").read_text(), re.S)
+    rows = re.findall(r"<tr.*?</tr>", (site / "api/lesion.html").read_text(), re.S)
     cells = [
         [html.unescape(re.sub(r"<[^>]+>", "", c)).split() for c in r.split("</td>")] for r in rows
     ]
@@ -68,7 +68,7 @@ def test_a_type_is_said_of_the_parameter_that_has_it(site: Path) -> None:
 
 @pytest.mark.slow
 def test_no_other_host_is_asked_for_anything(site: Path) -> None:
-    for page in [*site.glob("*/index.html"), *site.glob("api/*/index.html")]:
+    for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r'<(?:script|img|iframe)[^>]* src="?(?:https?:)?//', text), page
         assert not re.findall(r'<link[^>]* rel="?stylesheet[^>]* href="?(?:https?:)?//', text), page
@@ -77,7 +77,7 @@ def test_no_other_host_is_asked_for_anything(site: Path) -> None:
 @pytest.mark.slow
 def test_the_readme_and_the_notebooks_are_in_it(site: Path) -> None:
     assert "Take a trained residual network apart" in text_of(site / "repository" / "index.html")
-    notebook = site / "repository" / "examples" / "your_own_resnet" / "index.html"
+    notebook = site / "repository" / "examples" / "your_own_resnet.html"
     assert "class Block" in text_of(notebook)
 
 
