@@ -1,4 +1,4 @@
-# make venv | demo | networks | test | test-hostile | test-oldest | test-newest | lint | bench
+# make venv | demo | docs | networks | test | test-hostile | test-oldest | test-newest | lint | bench
 # The environment is .venv; nothing is installed outside it.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +12,7 @@ RUN := $(BIN)/resanalysis
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: venv networks demo test test-hostile test-oldest test-newest lint format bench clean FORCE
+.PHONY: venv networks demo docs test test-hostile test-oldest test-newest lint format bench clean FORCE
 
 venv: $(STAMP)
 
@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== making the environment .venv with $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "== installing resanalysis and what it needs (torch is large: this takes minutes, once)"
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev,timm,transformers]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev,docs,timm,transformers]'
 	@touch $@
 	@echo "== .venv is ready"
 
@@ -50,6 +50,11 @@ demo: venv
 	@echo "== paths: how long the 2^54 paths of a 110-layer network are"
 	@$(RUN) paths --depth 110 --out demo
 	@echo "== done: the figures and tables are in demo/"
+
+# The site of docs/, with a page for each public name; a link that leads nowhere is an error.
+docs: venv
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "== done: open build/docs/index.html"
 
 # Hours on a CPU; interrupted, it goes on: make networks FASHION=fashion-mnist:DIR
 networks: venv

@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -53,29 +55,11 @@ def package_files() -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_package_and_runs(copy: Path, tmp_path: Path) -> None:
+def test_the_wheel_holds_the_package(copy: Path) -> None:
     with zipfile.ZipFile(built(copy, "build_wheel")) as wheel:
         inside = {name for name in wheel.namelist() if name.startswith("resanalysis/")}
-        wheel.extractall(tmp_path / "site")
     assert inside == package_files()
     assert {"resanalysis/py.typed", "resanalysis/bundled/test-data.json"} <= inside
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
-    for words in (
-        ["paths", "--depth", "110"],
-        ["lesion", "bundled:resnet56-fashion-mnist", "--limit", "4"],
-    ):
-        line = [sys.executable, "-m", "resanalysis", *words, "--out", "results"]
-        done = subprocess.run(
-            line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / "results" / f"{words[0]}.csv").is_file()
-    line = [sys.executable, "-m", "resanalysis", "study", "run", "veit2016", "--only", "paths"]
-    done = subprocess.run(
-        line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "results" / "paths" / "paths.csv").is_file()
 
 
 @pytest.mark.slow
@@ -83,6 +67,46 @@ def test_the_source_archive_holds_the_package(copy: Path) -> None:
     with tarfile.open(built(copy, "build_sdist")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert package_files() | {"pyproject.toml", "README.md", "LICENSE"} <= names
+
+
+@pytest.mark.slow
+def test_what_the_source_archive_builds_runs_from_an_empty_environment(
+    copy: Path, tmp_path: Path
+) -> None:
+    """No index, no checkout: the package comes from the wheel, what it needs is lent by a path file."""
+    with tarfile.open(built(copy, "build_sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("resanalysis-*")
+    (source / "dist").mkdir()
+    wheel = built(source, "build_wheel")
+    venv.create(tmp_path / "empty", symlinks=True)
+    programs = tmp_path / "empty" / "bin"
+    (site,) = (tmp_path / "empty").glob("lib/python*/site-packages")
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["OMP_NUM_THREADS"] = "1"
+
+    def run(*words: object) -> str:
+        line = [str(word) for word in words]
+        done = subprocess.run(
+            line, cwd=work, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python"]
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel)
+    lent = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (site / "lent.pth").write_text("\n".join(sorted(lent)))
+    place = run(programs / "python", "-c", "import resanalysis; print(resanalysis.__file__)")
+    assert Path(place.strip()).parent == site / "resanalysis"
+    run(programs / "resanalysis", "paths", "--depth", "110")
+    run(programs / "resanalysis", "lesion", "bundled:resnet20-fashion-mnist", "--limit", "20")
+    run(programs / "resanalysis", "study", "run", "veit2016", "--only", "paths")
+    written = {path.name for path in (work / "results").iterdir()}
+    assert {"paths.csv", "paths.pdf", "lesion.csv", "lesion.pdf", "manifest.json"} <= written
+    assert (work / "results" / "paths" / "paths.csv").is_file()
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -7,6 +7,8 @@ numbers, which live beside the drawings, then cost a tenth of a second instead o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -29,6 +31,7 @@ PAGE = 7.0
 TALLEST = 9.0
 """Height of a page's text, inches: no figure is higher."""
 _WIDTHS = (2.0, 12.0)
+_SCREEN = 130  # dots per inch
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = PALETTE = (
     "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc",
@@ -106,10 +109,19 @@ def new_figure(
 
 @mpl.rc_context(RC)
 def blank(width: float, height: float) -> Figure:
-    """A figure without axes."""
+    """A figure without axes, which a notebook shows even where ``pyplot`` was never imported."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height))
+    made = Figure(figsize=(width, height))
+    setattr(made, "_repr_png_", partial(_png, made))  # noqa: B010 (matplotlib's class has no such field)
+    return made
+
+
+def _png(figure: Figure) -> bytes:
+    """A picture for a screen."""
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=_SCREEN)
+    return file.getvalue()
 
 
 def one_axes(width: float = FULL, height: float | None = None) -> Axes:

@@ -62,6 +62,12 @@ class Route:
 
     steps: tuple[Step, ...]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the steps, and its runs of steps that are alike."""
+        from resanalysis.routes.shown import route_html  # which reads the steps defined above
+
+        return route_html(self)
+
 
 def _assembled(network: ResidualNetwork, at: Sequence[Step | None]) -> Route:
     """Steps by position, with every bridge kept at its place; ``None`` leaves a position empty."""

@@ -144,6 +144,13 @@ def test_chance_is_drawn_where_the_error_comes_near_it() -> None:
         assert chance[0].get_ydata()[0] == pytest.approx(0.83 if draw is figures.lesion else 0.9)
 
 
+def test_a_notebook_shows_a_figure_whoever_made_it() -> None:
+    """IPython asks for this method; without pyplot nothing else would tell it how to draw a figure."""
+    picture = figures.lesion(lesion_frame())._repr_png_()  # type: ignore[attr-defined]
+    assert picture.startswith(b"\x89PNG")
+    assert int.from_bytes(picture[16:20], "big") == pytest.approx(FULL * 130, abs=1)
+
+
 def test_lesion_can_show_the_loss() -> None:
     (axes,) = figures.lesion(lesion_frame(), metric="loss").axes
     assert axes.get_ylabel() == "Cross-entropy (nats)"

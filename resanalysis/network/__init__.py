@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resanalysis.errors import ResanalysisError
+from resanalysis.network.shown import network_html, network_line
 
 Side = tuple[Any, ...]
 """What later parts read beside the stream, by position: tensors of the stem (attention masks, rotary tables);
@@ -215,6 +216,14 @@ class ResidualNetwork:
 
     def __len__(self) -> int:
         return len(self.units)
+
+    def __repr__(self) -> str:
+        """One line: all modules written out fill pages."""
+        return f"<{type(self).__name__} {network_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the chain, and its runs of units that are alike."""
+        return network_html(self)
 
     @property
     def float_type(self) -> torch.dtype:
