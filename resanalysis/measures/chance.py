@@ -12,9 +12,10 @@ def chance_error(data: Dataset) -> float:
 
     A lesioned network often ends there, so an error that has reached it cannot rise and says no more.
     """
-    labels = data.labels
-    if data.accepted is not None and len(data):
-        return 1.0 - float(data.accepted.mean(0).max())
+    # Data of a user's own need have no more than ``batch``.
+    labels, accepted = getattr(data, "labels", None), getattr(data, "accepted", None)
+    if accepted is not None and len(data):
+        return 1.0 - float(accepted.mean(0).max())
     if labels is None or labels.ndim > 1 or not len(labels):
         return float("nan")
     return 1.0 - float(np.unique(labels, return_counts=True)[1].max() / len(labels))
