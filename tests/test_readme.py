@@ -26,7 +26,7 @@ FEWER = {
     "gradients": ["--limit", "2", "--max-length", "3", "--samples", "2"],
     "lesion": ["--draws", "1"],
     "reorder": ["--draws", "2"],
-    "report": ["--draws", "1", "--orders", "2", "--limit", "10"],
+    "report": ["--draws", "1", "--orders", "1", "--limit", "4"],
 }
 
 

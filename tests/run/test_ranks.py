@@ -31,7 +31,7 @@ def right(logits, labels, inputs):
 """
 
 
-def run(folder: Path, *launcher: str, out: str) -> str:
+def run(folder: Path, *launcher: str, out: str, ends: bool = True) -> str:
     words = [
         "resanalysis",
         "lesion",
@@ -49,8 +49,9 @@ def run(folder: Path, *launcher: str, out: str) -> str:
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode == 0) == ends, done.stderr
     return done.stdout
 
 
@@ -69,9 +70,12 @@ def test_two_processes_make_the_table_of_one_and_a_kill_loses_nothing(tmp_path: 
     np.savez(tmp_path / "data.npz", images=images, labels=rng.integers(0, 5, 30))
     (tmp_path / "mine.py").write_text(METRIC)
     alone = run(tmp_path, out="one")
-    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m")
-    both = run(tmp_path, *launcher, out="two")
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    run(tmp_path, *launcher, out="two", ends=False)
     assert (tmp_path / "killed").exists()
+    assert not (tmp_path / "two" / "lesion.csv").exists()
+    assert list((tmp_path / "two" / ".partial").rglob("*.npz"))
+    both = run(tmp_path, *launcher, out="two")
     for name in ("lesion.csv", "lesion.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert both.replace("two/", "one/").split() == alone.split()  # one of them speaks

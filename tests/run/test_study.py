@@ -141,7 +141,8 @@ def test_the_small_scale_needs_nothing_that_is_not_here(study: Study) -> None:
 
 @pytest.mark.parametrize("study", shipped(), ids=lambda study: study.folder.name)
 def test_every_page_shows_its_figures_and_says_what_was_not_run(study: Study) -> None:
-    page = (study.folder / "README.md").read_text(encoding="utf-8")
+    texts = [path.read_text(encoding="utf-8") for path in sorted(study.folder.glob("*.md"))]
+    page = "\n".join(texts)
     assert "not run" in page.lower()
     assert f"resanalysis study run {study.folder.name}" in page
     shown = set(re.findall(r"\]\(([\w.-]+\.png)\)", page))
