@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from resanalysis.checkpoint.errors import CheckpointError
@@ -69,7 +68,8 @@ class KerasGraph(nn.Module):
 
     def forward(self, *inputs: Any, **_kwargs: Any) -> Any:
         found = self._run(
-            list(inputs), lambda operation: self._modules.get(self.names[operation.name]) or operation
+            list(inputs),
+            lambda operation: self._modules.get(self.names[operation.name]) or operation,
         )
         return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found
 
@@ -113,7 +113,7 @@ def functional_of(model: Any) -> Any | None:
 
 
 def _part(operation: Any, ends: frozenset[str]) -> nn.Module | None:
-    """The module for a layer; ``None`` for what is no layer: inputs, and functions such as ``keras.ops.add``."""
+    """The module for a layer; ``None`` for inputs, and for functions such as ``keras.ops.add``."""
     if operation.name in ends:
         return nn.Identity()
     if not isinstance(operation, nn.Module) or type(operation).__name__ == "InputLayer":
@@ -244,8 +244,3 @@ def input_size(model: Any) -> tuple[int, int, int] | None:
         return None
     first, second, third = shape
     return (third, first, second) if channels_last(functional_of(model)) else (first, second, third)
-
-
-def has_weights(module: nn.Module) -> bool:
-    """Whether a module holds any tensor at all."""
-    return any(isinstance(value, torch.Tensor) for value in module.state_dict().values())
