@@ -143,9 +143,10 @@ def _entries(described: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_keras(room: object) -> bool:
-    return room in {"keras", "builtins"} or (
-        isinstance(room, str) and any(room == own or room.startswith(f"{own}.") for own in _ROOMS)
-    )
+    if not isinstance(room, str):
+        return False
+    within = any(room == own or room.startswith(f"{own}.") for own in _ROOMS)
+    return within or room in {"keras", "builtins"}
 
 
 def _name_of(entry: dict[str, Any]) -> str:

@@ -50,14 +50,21 @@ class KerasLayer(nn.Module):
         return self._run(tensors, args, kwargs)
 
 
+class LeftOut(nn.Module):
+    """In the place of a layer that is not run."""
+
+    def forward(self, x: Tensor, **_kwargs: Any) -> Tensor:
+        return x
+
+
 class KerasGraph(nn.Module):
     """The layers of a functional model, called in its order."""
 
-    def __init__(self, model: Any, ends: frozenset[str] = frozenset()) -> None:
+    def __init__(self, model: Any, left_out: Any = None) -> None:
         super().__init__()
         self.names = _free_names(self, part_names(model))
         for operation in model.operations:
-            part = _part(operation, ends)
+            part = _part(operation, left_out)
             if part is not None:
                 self.add_module(self.names[operation.name], part)
 
@@ -81,13 +88,13 @@ class KerasModel(KerasGraph):
     ----------
     channels_last : whether the model takes (N, H, W, C).
     reversed_channels : whether it takes blue first.
-    ends : names of the layers that turn logits into probabilities, which are left out.
+    left_out : a last layer that turns logits into probabilities, which is not run.
     """
 
     def __init__(
-        self, model: Any, *, channels_last: bool, reversed_channels: bool, ends: frozenset[str]
+        self, model: Any, *, channels_last: bool, reversed_channels: bool, left_out: Any
     ) -> None:
-        super().__init__(model, ends)
+        super().__init__(model, left_out)
         self.channels_last = channels_last
         self.reversed_channels = reversed_channels
 
@@ -112,14 +119,14 @@ def functional_of(model: Any) -> Any | None:
     return model if hasattr(model, "_run_through_graph") else None
 
 
-def _part(operation: Any, ends: frozenset[str]) -> nn.Module | None:
+def _part(operation: Any, left_out: Any) -> nn.Module | None:
     """The module for a layer; ``None`` for inputs, and for functions such as ``keras.ops.add``."""
-    if operation.name in ends:
-        return nn.Identity()
+    if operation is left_out:
+        return LeftOut()
     if not isinstance(operation, nn.Module) or type(operation).__name__ == "InputLayer":
         return None
     inner = functional_of(operation) if hasattr(operation, "layers") else None
-    return KerasLayer(operation) if inner is None else KerasGraph(inner)
+    return KerasLayer(operation) if inner is None else KerasGraph(inner, left_out)
 
 
 def _own_name(variable: Any, layer: Any) -> str:
@@ -192,21 +199,24 @@ def channels_last(model: Any) -> bool:
     return (known[0] if known else keras.config.image_data_format()) == "channels_last"
 
 
-def without_softmax(model: Any) -> frozenset[str]:
-    """Make a model end in logits: the name of a last layer that is a softmax alone, if there is one.
+def without_softmax(model: Any) -> Any | None:
+    """Make a model end in logits: the last layer if it is a softmax alone, which is to be left out.
 
     Losses are of logits. A softmax that is part of the last layer is taken off it.
     """
     import keras
 
     last = model.outputs[0]._keras_history.operation
-    if type(last).__name__ == "Softmax":
-        return frozenset({last.name})
-    if getattr(last, "activation", None) is keras.activations.softmax:
-        if type(last).__name__ == "Activation":
-            return frozenset({last.name})
+    inner = functional_of(last) if hasattr(last, "layers") else None
+    if inner is not None:
+        return without_softmax(inner)
+    kind, activation = type(last).__name__, getattr(last, "activation", None)
+    softmax = activation is keras.activations.softmax
+    if kind == "Softmax" or (kind == "Activation" and softmax):
+        return last
+    if softmax:
         last.activation = keras.activations.linear
-    return frozenset()
+    return None
 
 
 def wrapped(model: Any, what: str, *, reversed_channels: bool = False) -> KerasModel:
@@ -228,12 +238,11 @@ def wrapped(model: Any, what: str, *, reversed_channels: bool = False) -> KerasM
         raise CheckpointError(
             f"{what} takes {', '.join(map(str, shapes))}, and models that take one batch of images are read"
         )
-    ends = without_softmax(functional)
     return KerasModel(
         functional,
         channels_last=channels_last(functional),
         reversed_channels=reversed_channels,
-        ends=ends,
+        left_out=without_softmax(functional),
     )
 
 
