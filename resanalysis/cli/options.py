@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODEL_HELP = (
-    "Checkpoint (.pt .pth .th .ckpt .safetensors .pt2), bundled:NAME, torchvision:NAME, timm:NAME, "
-    "hf:DIR or python:package.module:factory."
+    "Checkpoint (.pt .pth .th .ckpt .safetensors .pt2 .keras .h5), bundled:NAME, torchvision:NAME, "
+    "timm:NAME, keras:NAME, hf:DIR or python:package.module:factory."
 )
 DATA_HELP = (
     "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, "
@@ -206,7 +206,7 @@ class Source:
         bool,
         typer.Option(
             "--trust-pickle",
-            help="Load a pickled module, or a .pt2 that is refused. Runs code of the file: only if trusted.",
+            help="Load a pickled module, or a .pt2, .keras or .h5 that is refused. Runs code of the file: only if trusted.",
             rich_help_panel="Model",
         ),
     ] = False

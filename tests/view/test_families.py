@@ -44,6 +44,18 @@ def timm_model(name: str, **options: Any) -> Callable[[], nn.Module]:
     return make
 
 
+def keras_model() -> nn.Module:
+    pytest.importorskip("keras", reason="the extra is not installed")
+    from resanalysis.checkpoint.keras_models import keras_on_torch
+    from resanalysis.checkpoint.keras_module import wrapped
+
+    applications = keras_on_torch().applications
+    made = applications.ResNet50V2(
+        weights=None, input_shape=(32, 32, 3), include_top=True, classes=7
+    )
+    return wrapped(made, "ResNet50V2")
+
+
 def gpt2() -> nn.Module:
     return hugging_face(
         "GPT2LMHeadModel", "GPT2Config", n_embd=32, n_layer=3, n_head=4, n_positions=32
@@ -121,6 +133,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Inputs, int, str]] = {
         timm_model("inception_resnet_v2"), torch.randn(2, 3, 96, 96), 40, "repeat.0",
     ),
     "NFNet (timm)": (timm_model("nfnet_f0"), IMAGE, 12, "stages.0.0"),
+    "ResNet50V2 (Keras)": (keras_model, torch.randn(2, 3, 32, 32), 16, "conv2_block1"),
 }  # fmt: skip
 
 
