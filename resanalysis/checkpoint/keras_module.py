@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from resanalysis.checkpoint.errors import CheckpointError
 
@@ -34,10 +35,17 @@ class KerasLayer(nn.Module):
         of = {id(variable): name for name, variable in zip(names, layer.variables, strict=True)}
         trained = [of[id(variable)] for variable in layer.trainable_variables]
         kept = [of[id(variable)] for variable in layer.non_trainable_variables]
+        parts = {
+            part: of.get(id(getattr(layer, part, None)))
+            for part in ("moving_mean", "moving_variance", "gamma", "beta")
+        }
         told = "training" in inspect.signature(layer.call).parameters
 
         # A function and no attribute: copies of this module then share the layer, whose own state is unused.
         def run(tensors: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if type(layer).__name__ == "BatchNormalization" and parts["moving_mean"]:
+                values = {part: tensors[name] for part, name in parts.items() if name}
+                return _batch_norm(args[0], values, layer.axis, layer.epsilon)
             if told:
                 kwargs = {**kwargs, "training": False}
             state = [tensors[name] for name in trained], [tensors[name] for name in kept]
@@ -48,6 +56,21 @@ class KerasLayer(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         tensors = dict(self.named_parameters()) | dict(self.named_buffers())
         return self._run(tensors, args, kwargs)
+
+
+def _batch_norm(x: Tensor, values: dict[str, Tensor], axis: int, epsilon: float) -> Tensor:
+    """As torch's own operation, which is known as batch norm in the graph, and Keras' arithmetic is not."""
+    order = list(range(x.ndim))
+    order[1], order[axis] = order[axis], order[1]
+    normed = functional.batch_norm(
+        x.permute(order),
+        values["moving_mean"],
+        values["moving_variance"],
+        values.get("gamma"),
+        values.get("beta"),
+        eps=epsilon,
+    )
+    return normed.permute(order)
 
 
 class LeftOut(nn.Module):

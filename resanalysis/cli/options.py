@@ -206,7 +206,7 @@ class Source:
         bool,
         typer.Option(
             "--trust-pickle",
-            help="Load a pickled module, or a .pt2, .keras or .h5 that is refused. Runs code of the file: only if trusted.",
+            help="Load a pickled module, or a .pt2 or Keras file that is refused. Runs code of the file: only if trusted.",
             rich_help_panel="Model",
         ),
     ] = False
@@ -214,7 +214,7 @@ class Source:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="imagenet, cifar10 or none; where left out, what the checkpoint records.",
+            help="imagenet, cifar10, none or raw (0 to 255); where left out, what the checkpoint records.",
             rich_help_panel="Data",
         ),
     ] = None
