@@ -104,7 +104,7 @@ def _preprocessing(builder: Any, size: tuple[int, int, int] | None) -> tuple[Pre
     change = primaries - black  # (colour, channel of the model's)
     order = change.argmax(axis=1)
     slope = change.max(axis=1)
-    mean = tuple(float(-value) for value in black[order] / slope)
+    mean = tuple(0.0 - float(value) for value in black[order] / slope)
     std = tuple(float(value) for value in 1 / slope)
     side = 224 if size is None else size[1]
     pixels = Pixels(

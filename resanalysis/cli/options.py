@@ -206,7 +206,7 @@ class Source:
         bool,
         typer.Option(
             "--trust-pickle",
-            help="Load a pickled module, or a .pt2 or Keras file that is refused. Runs code of the file: only if trusted.",
+            help="Load a pickled module, or an archive that is refused. Runs its code: only if trusted.",
             rich_help_panel="Model",
         ),
     ] = False
