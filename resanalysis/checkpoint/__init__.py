@@ -15,6 +15,8 @@ from resanalysis.checkpoint.errors import CheckpointError
 from resanalysis.checkpoint.filling import check_finite
 from resanalysis.checkpoint.fit import check_fit, taken_by
 from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
+from resanalysis.checkpoint.keras_files import SUFFIXES as KERAS_SUFFIXES
+from resanalysis.checkpoint.keras_models import from_keras, from_keras_file
 from resanalysis.checkpoint.libraries import (
     from_hugging_face,
     from_python,
@@ -46,6 +48,7 @@ __all__ = [
 _LIBRARIES = {
     "torchvision": from_torchvision,
     "timm": from_timm,
+    "keras": from_keras,
     "hf": from_hugging_face,
     "python": from_python,
 }
@@ -64,13 +67,13 @@ def load(
 
     Parameters
     ----------
-    spec : a file (``.pt .pth .th .ckpt .safetensors .pt2``) or a name: ``bundled:NAME``,
-        ``torchvision:NAME``, ``timm:NAME`` (``?weights=none`` after either for random weights),
+    spec : a file (``.pt .pth .th .ckpt .safetensors .pt2 .keras .h5``) or a name: ``bundled:NAME``,
+        ``torchvision:NAME``, ``timm:NAME``, ``keras:NAME`` (``?weights=none`` for random weights),
         ``hf:DIR``, ``python:package.module:factory``.
     arch : what a state dict belongs to (``resnet56``, ``resnet110v2``, ``resnet50``, ``timm:NAME``);
         left out, it is recognised from keys and shapes.
-    trust_pickle : load a pickled module, or an exported archive as it is, which can run any code it
-        likes.
+    trust_pickle : load a pickled module, or an exported archive or a Keras file as it is, which can run
+        any code it likes.
     submodule : path of a part of the model to return instead of it.
     state : which state dict of a file that holds several, such as ``ema``.
     remap : take the tensors of a state dict in their order where their names are not the model's.
@@ -137,6 +140,9 @@ def _from_file(path: Path, wanted: Wanted, trust_pickle: bool) -> tuple[nn.Modul
     if path.suffix == ".pt2":
         _check_unsaid(path, wanted, "is an exported archive, which brings its own graph")
         return load_archive(path, trust_pickle), ModelInfo(str(path), sha256=digest(path))
+    if path.suffix in KERAS_SUFFIXES:
+        _check_unsaid(path, wanted, "is a file of Keras, which says what model it is")
+        return from_keras_file(path, trust_pickle)
     found = content_of(path, trust_pickle)
     if isinstance(found, nn.Module):
         _check_unsaid(path, wanted, f"is a pickled {type(found).__name__}")

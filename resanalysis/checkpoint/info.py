@@ -86,7 +86,7 @@ class ModelInfo:
 
     ``built`` is the architecture that makes the model without its weights, where it has a name;
     ``tested`` and ``sample`` are what its checkpoint records of test data and carries of it, ``recorded`` the
-    error that it had.
+    error that it had; ``input_size`` is (C, H, W) of a file that says it, and nothing of preprocessing.
 
     Of a language model: the folder of its ``tokenizer``, the longest sequence it takes (``positions``) and
     the number of token ids it knows (``vocabulary``), and what it ``predicts``: each next token, masked
@@ -106,3 +106,4 @@ class ModelInfo:
     tested: DataRecord | None = None
     sample: Sample | None = None
     recorded: Recorded | None = None
+    input_size: tuple[int, ...] | None = None

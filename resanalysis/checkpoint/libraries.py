@@ -25,7 +25,7 @@ from resanalysis.errors import ResanalysisError, out_of_memory, raised
 from resanalysis.models.architecture import Architecture
 
 
-def _weights_choice(name: str) -> tuple[str, bool]:
+def weights_choice(name: str) -> tuple[str, bool]:
     """A name and whether trained weights are wanted."""
     name, _, query = name.partition("?")
     if query and query not in {"weights=none", "weights=default"}:
@@ -40,7 +40,7 @@ def _weights_choice(name: str) -> tuple[str, bool]:
 def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
     import torchvision
 
-    name, trained = _weights_choice(name)
+    name, trained = weights_choice(name)
     if name not in torchvision.models.list_models():
         near = difflib.get_close_matches(name, torchvision.models.list_models(), n=3)
         raise CheckpointError(
@@ -64,7 +64,7 @@ def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
 
 
 def from_timm(name: str) -> tuple[nn.Module, ModelInfo]:
-    name, trained = _weights_choice(name)
+    name, trained = weights_choice(name)
     try:
         import timm
     except ImportError as error:

@@ -31,7 +31,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise CheckpointError(
             f"there is no file {path}; a model is a file, or bundled:NAME, torchvision:NAME, "
-            "timm:NAME, hf:DIR, python:MODULE:FACTORY"
+            "timm:NAME, keras:NAME, hf:DIR, python:MODULE:FACTORY"
         )
     if not path.is_file():
         raise CheckpointError(f"{path} is no regular file but a device, socket or pipe")

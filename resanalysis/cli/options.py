@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODEL_HELP = (
-    "Checkpoint (.pt .pth .th .ckpt .safetensors .pt2), bundled:NAME, torchvision:NAME, timm:NAME, "
-    "hf:DIR or python:package.module:factory."
+    "Checkpoint (.pt .pth .th .ckpt .safetensors .pt2 .keras .h5), bundled:NAME, torchvision:NAME, "
+    "timm:NAME, keras:NAME, hf:DIR or python:package.module:factory."
 )
 DATA_HELP = (
     "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, "
@@ -206,7 +206,7 @@ class Source:
         bool,
         typer.Option(
             "--trust-pickle",
-            help="Load a pickled module, or a .pt2 that is refused. Runs code of the file: only if trusted.",
+            help="Load a pickled module, or an archive that is refused. Runs its code: only if trusted.",
             rich_help_panel="Model",
         ),
     ] = False
@@ -214,7 +214,7 @@ class Source:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="imagenet, cifar10 or none; where left out, what the checkpoint records.",
+            help="imagenet, cifar10, none or raw (0 to 255); where left out, what the checkpoint records.",
             rich_help_panel="Data",
         ),
     ] = None

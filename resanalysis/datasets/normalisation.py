@@ -15,6 +15,7 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "fashion-mnist": ((0.2860,), (0.3530,)),
     "none": ((0.0,), (1.0,)),
+    "raw": ((0.0,), (1 / 255,)),  # the numbers 0 to 255, for models that begin with a Rescaling
 }
 
 
@@ -49,7 +50,7 @@ def normalisation(
     if recorded is None:
         raise DataError(
             f"{name}: nothing records how the model's training images were normalised; say it with "
-            "--normalize imagenet, cifar10, fashion-mnist or none, or with --mean and --std"
+            "--normalize imagenet, cifar10, fashion-mnist, none or raw, or with --mean and --std"
         )
     return recorded
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -132,17 +132,30 @@ def _channels(unit: ResidualUnit, dimensions: int) -> int:
     A branch with a convolution makes feature maps; in one dimension it may turn tokens into a map and back,
     and then it has linear layers too.
     """
-    there = {
-        node.target
+    nodes = [
+        node
         for module in unit.branch.modules()
         if isinstance(module, fx.GraphModule)
         for node in module.graph.nodes
-    }
+    ]
+    there = {node.target for node in nodes}
     if dimensions == 4 and _aten.conv2d.default in there:
-        return 1
+        return _channels_of_maps(nodes)
     if dimensions == 3 and _aten.conv1d.default in there and _aten.linear.default not in there:
         return 1
     return -1
+
+
+def _channels_of_maps(nodes: list[fx.Node]) -> int:
+    """Where the channels of the last convolution are at the end: Keras' are put last behind each."""
+    place = 1
+    for node in nodes:
+        if node.target is _aten.conv2d.default:
+            place = 1
+        elif node.target is _aten.permute.default and node.all_input_nodes[0].op != "get_attr":
+            order = cast("list[int]", node.args[1])
+            place = [side % 4 for side in order].index(place) if len(order) == 4 else place
+    return place
 
 
 def _branches(network: ResidualNetwork, h: Tensor, side: Side) -> list[Tensor]:

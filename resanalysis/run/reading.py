@@ -136,8 +136,8 @@ def _example(
 ) -> Inputs:
     if data is not None:
         return data.batch(0, min(len(data), EXAMPLE_IMAGES))[0]
-    if shape is None and info is not None and info.preprocessing is not None:
-        shape = info.preprocessing.input_size
+    if shape is None and info is not None:
+        shape = info.input_size or (info.preprocessing and info.preprocessing.input_size)
     if shape is None:
         raise LeftOutError(
             f"{model} does not record the shape of its input: name some data with --data, or the "

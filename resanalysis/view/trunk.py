@@ -245,7 +245,10 @@ def _has_weights(addition: Addition, beside: set[fx.Node]) -> bool:
 def between(
     split: fx.Node, ends: tuple[fx.Node, ...], stream: frozenset[fx.Node] | set[fx.Node]
 ) -> set[fx.Node]:
-    """The stream's nodes from ``split`` (left out) to ``ends``, and the weights they read."""
+    """The stream's nodes from ``split`` (left out) to ``ends``, and the weights they read.
+
+    Weights may be read in another shape than they are kept in (Keras' kernels), or computed from others.
+    """
     seen: set[fx.Node] = set()
     todo = list(ends)
     while todo:
@@ -255,9 +258,25 @@ def between(
         if node in stream:
             seen.add(node)
             todo.extend(node.all_input_nodes)
-        elif node.op == "get_attr":
-            seen.add(node)
+        else:
+            seen |= _weights_behind(node)
     return seen
+
+
+def _weights_behind(node: fx.Node) -> set[fx.Node]:
+    """The weights that alone decide a node's value; none where an input has a say in it, as in a mask."""
+    found: set[fx.Node] = set()
+    todo, done = [node], {node}
+    while todo:
+        current = todo.pop()
+        if current.op == "placeholder":
+            return set()
+        if current.op == "get_attr":
+            found.add(current)
+        new = [before for before in current.all_input_nodes if before not in done]
+        done.update(new)
+        todo.extend(new)
+    return found
 
 
 def _weight(operand: fx.Node, split: fx.Node, stream: set[fx.Node]) -> tuple[int, int, int]:

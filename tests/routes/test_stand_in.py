@@ -175,3 +175,25 @@ def test_what_can_have_no_stand_in_is_refused(network: ResidualNetwork) -> None:
         with_donors(replace(network, arithmetic="bf16"), x)
     with pytest.raises(ValueError, match="reads the stream on the way: mean can stand in"):
         with_donors(replace(network, taps=(1,)), x)
+
+
+def test_channels_of_maps_are_where_the_branch_puts_them() -> None:
+    """Keras' models have them last, around convolutions that have them first."""
+
+    class ChannelsLast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = x.permute(0, 2, 3, 1)
+            h = h + self.conv(h.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return h.mean((1, 2))
+
+    torch.manual_seed(0)
+    model = ChannelsLast().eval()
+    images = torch.randn(6, 3, 5, 4)
+    made = with_means(unravel(model, images), Batches(images, None), "mean")
+    with torch.no_grad():
+        expected = model.conv(images).mean((0, 2, 3)).reshape(1, 1, 1, 3)
+    torch.testing.assert_close(made.units[0].stand_in.value, expected)  # type: ignore[union-attr]

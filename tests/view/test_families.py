@@ -6,6 +6,7 @@ The table in docs/families.md is held to this one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,19 @@ def timm_model(name: str, **options: Any) -> Callable[[], nn.Module]:
         return timm.create_model(name, pretrained=False, num_classes=7, **options)
 
     return make
+
+
+def keras_model() -> nn.Module:
+    if find_spec("keras") is None:  # imported, it would choose its backend
+        pytest.skip("the extra is not installed")
+    from resanalysis.checkpoint.keras_models import keras_on_torch
+    from resanalysis.checkpoint.keras_module import wrapped
+
+    applications = keras_on_torch().applications
+    made = applications.ResNet50V2(
+        weights=None, input_shape=(32, 32, 3), include_top=True, classes=7
+    )
+    return wrapped(made, "ResNet50V2")
 
 
 def gpt2() -> nn.Module:
@@ -121,6 +135,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Inputs, int, str]] = {
         timm_model("inception_resnet_v2"), torch.randn(2, 3, 96, 96), 40, "repeat.0",
     ),
     "NFNet (timm)": (timm_model("nfnet_f0"), IMAGE, 12, "stages.0.0"),
+    "ResNet50V2 (Keras)": (keras_model, torch.randn(2, 3, 32, 32), 16, "conv2_block1"),
 }  # fmt: skip
 
 

@@ -1,0 +1,278 @@
+"""A Keras model on PyTorch → a module whose parts have the names of Keras' layers."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resanalysis.checkpoint.errors import CheckpointError
+
+_SUMS = {"Add", "CustomScaleLayer"}
+"""Layers that add up what they are given; the second is InceptionResNetV2's."""
+
+
+class KerasLayer(nn.Module):
+    """One layer with its weights as parameters and buffers of ours, always in inference.
+
+    Keras keeps its variables where ``torch.export`` does not see that they are weights, so the layer is called
+    without its state and given ours.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        names = [_own_name(variable, layer) for variable in layer.variables]
+        for name, variable in zip(names, layer.variables, strict=True):
+            value = variable.value.detach()
+            if variable.trainable and value.is_floating_point():
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+        of = {id(variable): name for name, variable in zip(names, layer.variables, strict=True)}
+        trained = [of[id(variable)] for variable in layer.trainable_variables]
+        kept = [of[id(variable)] for variable in layer.non_trainable_variables]
+        parts = {
+            part: of.get(id(getattr(layer, part, None)))
+            for part in ("moving_mean", "moving_variance", "gamma", "beta")
+        }
+        told = "training" in inspect.signature(layer.call).parameters
+
+        # A function and no attribute: copies of this module then share the layer, whose own state is unused.
+        def run(tensors: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if type(layer).__name__ == "BatchNormalization" and parts["moving_mean"]:
+                values = {part: tensors[name] for part, name in parts.items() if name}
+                return _batch_norm(args[0], values, layer.axis, layer.epsilon)
+            if told:
+                kwargs = {**kwargs, "training": False}
+            state = [tensors[name] for name in trained], [tensors[name] for name in kept]
+            return layer.stateless_call(*state, *args, **kwargs)[0]
+
+        self._run = run
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        tensors = dict(self.named_parameters()) | dict(self.named_buffers())
+        return self._run(tensors, args, kwargs)
+
+
+def _batch_norm(x: Tensor, values: dict[str, Tensor], axis: int, epsilon: float) -> Tensor:
+    """As torch's own operation, which is known as batch norm in the graph, and Keras' arithmetic is not."""
+    order = list(range(x.ndim))
+    order[1], order[axis] = order[axis], order[1]
+    normed = functional.batch_norm(
+        x.permute(order),
+        values["moving_mean"],
+        values["moving_variance"],
+        values.get("gamma"),
+        values.get("beta"),
+        eps=epsilon,
+    )
+    return normed.permute(order)
+
+
+class LeftOut(nn.Module):
+    """In the place of a layer that is not run."""
+
+    def forward(self, x: Tensor, **_kwargs: Any) -> Tensor:
+        return x
+
+
+class KerasGraph(nn.Module):
+    """The layers of a functional model, called in its order."""
+
+    def __init__(self, model: Any, left_out: Any = None) -> None:
+        super().__init__()
+        self.names = _free_names(self, part_names(model))
+        for operation in model.operations:
+            part = _part(operation, left_out)
+            if part is not None:
+                self.add_module(self.names[operation.name], part)
+
+        def run(inputs: list[Any], chosen: Any) -> Any:
+            return model._run_through_graph(inputs, operation_fn=chosen)
+
+        self._run = run
+
+    def forward(self, *inputs: Any, **_kwargs: Any) -> Any:
+        found = self._run(
+            list(inputs),
+            lambda operation: self._modules.get(self.names[operation.name]) or operation,
+        )
+        return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found
+
+
+class KerasModel(KerasGraph):
+    """A functional model that takes images as (N, C, H, W), whatever way round Keras has them.
+
+    Parameters
+    ----------
+    channels_last : whether the model takes (N, H, W, C).
+    reversed_channels : whether it takes blue first.
+    left_out : a last layer that turns logits into probabilities, which is not run.
+    """
+
+    def __init__(
+        self, model: Any, *, channels_last: bool, reversed_channels: bool, left_out: Any
+    ) -> None:
+        super().__init__(model, left_out)
+        self.channels_last = channels_last
+        self.reversed_channels = reversed_channels
+
+    def forward(self, x: Tensor) -> Any:
+        import keras
+
+        if self.reversed_channels:
+            x = x.flip(1)
+        if self.channels_last:
+            x = x.permute(0, 2, 3, 1)
+        # Keras would put what it makes on the first GPU there is.
+        with keras.device(str(x.device)):
+            return super().forward(x)
+
+
+def functional_of(model: Any) -> Any | None:
+    """The functional model behind a Keras model; ``None`` of one that is a program (a subclass)."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return getattr(model, "_functional", None)
+    return model if hasattr(model, "_run_through_graph") else None
+
+
+def _part(operation: Any, left_out: Any) -> nn.Module | None:
+    """The module for a layer; ``None`` for inputs, and for functions such as ``keras.ops.add``."""
+    if operation is left_out:
+        return LeftOut()
+    if not isinstance(operation, nn.Module) or type(operation).__name__ == "InputLayer":
+        return None
+    inner = functional_of(operation) if hasattr(operation, "layers") else None
+    return KerasLayer(operation) if inner is None else KerasGraph(inner, left_out)
+
+
+def _own_name(variable: Any, layer: Any) -> str:
+    """``kernel`` for ``stem/kernel``."""
+    return re.sub(r"\W", "_", variable.path.removeprefix(f"{layer.name}/"))
+
+
+def _free_names(module: nn.Module, names: dict[str, str]) -> dict[str, str]:
+    """The names without dots, and not those of a module's own attributes."""
+    clean = {key: name.replace(".", "_") for key, name in names.items()}
+    return {
+        key: f"{name}_" if hasattr(module, name) or not name else name
+        for key, name in clean.items()
+    }
+
+
+def part_names(model: Any) -> dict[str, str]:
+    """What to call each operation: its Keras name, and a sum after its block.
+
+    The units of a residual network are named after their sums: ``conv2_block1``, where Keras' sum is called
+    ``conv2_block1_out``, as other layers of that block begin the same way.
+    """
+    own = [operation.name for operation in model.operations]
+    blocks = {
+        operation.name: _block(operation)
+        for operation in model.operations
+        if type(operation).__name__ in _SUMS
+    }
+    often = Counter([*own, *blocks.values()])
+    return {name: blocks[name] if often[blocks.get(name, "")] == 1 else name for name in own}
+
+
+def _block(operation: Any) -> str:
+    """What the names of a sum and of a layer before it both begin with; ``""`` where nothing is shared."""
+    before = [
+        parent.operation
+        for node in operation._inbound_nodes[:1]
+        for parent in node.parent_nodes
+        if not _numbered(parent.operation)
+    ]
+    if not before:
+        return ""
+    if _numbered(operation):  # Its own name says nothing, the branch's last layer has the block's.
+        return before[-1].name.rpartition("_")[0]
+    return max((_shared_words(operation.name, layer.name) for layer in before), key=len)
+
+
+def _numbered(operation: Any) -> bool:
+    """Whether Keras made up the name: ``conv2d_3``."""
+    kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(operation).__name__).lower()
+    name = re.sub(r"_\d+$", "", operation.name)
+    return name.replace("_", "") == kind.replace("_", "")
+
+
+def _shared_words(first: str, second: str) -> str:
+    shared: list[str] = []
+    for one, other in zip(first.split("_"), second.split("_"), strict=False):
+        if one != other:
+            break
+        shared.append(one)
+    return "_".join(shared)
+
+
+def channels_last(model: Any) -> bool:
+    """Whether a model takes (N, H, W, C), as its first layer that knows says it."""
+    import keras
+
+    said = [getattr(layer, "data_format", None) for layer in model.layers]
+    known = [form for form in said if form is not None]
+    return (known[0] if known else keras.config.image_data_format()) == "channels_last"
+
+
+def without_softmax(model: Any) -> Any | None:
+    """Make a model end in logits: the last layer if it is a softmax alone, which is to be left out.
+
+    Losses are of logits. A softmax that is part of the last layer is taken off it.
+    """
+    import keras
+
+    last = model.outputs[0]._keras_history.operation
+    inner = functional_of(last) if hasattr(last, "layers") else None
+    if inner is not None:
+        return without_softmax(inner)
+    kind, activation = type(last).__name__, getattr(last, "activation", None)
+    softmax = activation is keras.activations.softmax
+    if kind == "Softmax" or (kind == "Activation" and softmax):
+        return last
+    if softmax:
+        last.activation = keras.activations.linear
+    return None
+
+
+def wrapped(model: Any, what: str, *, reversed_channels: bool = False) -> KerasModel:
+    """A Keras model as a module that takes images as the package has them, and gives logits.
+
+    Raises
+    ------
+    CheckpointError : if it is no graph of layers, or takes anything but one tensor of images.
+    """
+    functional = functional_of(model)
+    if functional is None:
+        raise CheckpointError(
+            f"{what} is a {type(model).__name__}, no functional or sequential model of Keras with a known "
+            "input: its layers cannot be told apart. Write a function that makes a torch module of it, "
+            "and name that with python:MODULE:FACTORY"
+        )
+    shapes = [tuple(tensor.shape) for tensor in functional.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise CheckpointError(
+            f"{what} takes {', '.join(map(str, shapes))}, and models that take one batch of images are read"
+        )
+    return KerasModel(
+        functional,
+        channels_last=channels_last(functional),
+        reversed_channels=reversed_channels,
+        left_out=without_softmax(functional),
+    )
+
+
+def input_size(model: Any) -> tuple[int, int, int] | None:
+    """Channels, height and width of what a Keras model takes; ``None`` where it leaves one open."""
+    shape = tuple(model.inputs[0].shape)[1:]
+    if len(shape) != 3 or any(side is None for side in shape):
+        return None
+    first, second, third = shape
+    return (third, first, second) if channels_last(functional_of(model)) else (first, second, third)
