@@ -1,9 +1,10 @@
 """Intervals that hold at every sample size at once, so that one may look often and stop when it is enough.
 
-An interval for a fixed N holds 95 % of the time if N was fixed beforehand; one that stops when an interval looks
-narrow enough breaks that. A confidence sequence holds for all sizes together with 95 %. Ours are by betting:
-for each mean that is possible, a gambler who bets against it; a mean against which the capital once grew
-forty-fold is ruled out, and if it were the true one that would happen in at most one case of forty.
+An interval for a fixed N holds in 95 % of cases if N was fixed beforehand; stopping when one looks narrow
+breaks that. A confidence sequence holds for all sizes together in 95 %. These are by betting. For each mean that
+is possible two gamblers bet against it, one that the values are higher, one that they are lower. A mean against
+which one of them once grew forty-fold is ruled out; against the true one that happens to either in at most one
+case of forty.
 """
 
 from __future__ import annotations
