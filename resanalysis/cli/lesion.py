@@ -22,7 +22,6 @@ from resanalysis.cli.options import (
     Source,
 )
 from resanalysis.cli.subject import whole_numbers
-from resanalysis.errors import ResanalysisError
 
 EXAMPLES = """
 resanalysis lesion model.pt
@@ -113,7 +112,7 @@ def lesion(
         if until_width is not None:
             options["until_width"] = until_width
     elif until_width is not None:
-        raise ResanalysisError("--until-width stops single lesions: leave out --remove, or it")
+        raise typer.BadParameter("--until-width stops single lesions: leave out --remove, or it")
     else:
         removed = whole_numbers(remove, "--remove")
         stem = "lesion_many"

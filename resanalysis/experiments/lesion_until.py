@@ -26,7 +26,7 @@ from resanalysis.statistics.bootstrap import Band
 from resanalysis.statistics.intervals import unchanged
 from resanalysis.statistics.sequences import difference_p, difference_sequence, mean_sequence
 
-# Examples before the first look, and by how much there are more at each further one: a row sees at most a quarter
+# Examples before the first look, and how many times as many at each further one: a row sees at most a quarter
 # more than it needs, and the network is prepared a dozen times for 2,000 examples.
 _FIRST = 128
 _GROWTH = 1.25

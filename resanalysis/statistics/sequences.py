@@ -1,10 +1,10 @@
 """Intervals that hold at every sample size at once, so that one may look often and stop when it is enough.
 
 An interval for a fixed N holds in 95 % of cases if N was fixed beforehand; stopping when one looks narrow
-breaks that. A confidence sequence holds for all sizes together in 95 %. These are by betting. For each mean that
-is possible two gamblers bet against it, one that the values are higher, one that they are lower. A mean against
-which one of them once grew forty-fold is ruled out; against the true one that happens to either in at most one
-case of forty.
+breaks that. A confidence sequence holds for all sizes together in 95 %. These are by betting. For each possible
+mean two gamblers bet against it, one that the values are higher, one that they are lower. A mean against which
+one of them once grew forty-fold is ruled out. Against the true one that happens to either of them in at most
+one case of forty.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _HALVINGS = 30
 def mean_sequence(values: ArrayLike, *, level: float = 0.95) -> Band:
     """Means (K,) of rows in [0, 1] with the confidence sequence at their last value.
 
-    The ends are the narrowest of all sizes so far (the running intersection). Rows are sequences of their own,
-    in the order in which examples came: a random one.
+    The ends are the narrowest of all sizes so far (the running intersection). Where the first examples were so
+    odd that this leaves the mean of all out, it is widened to hold it: such a row is not yet known well.
+    Examples come in a random order; rows are sequences of their own.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def mean_sequence(values: ArrayLike, *, level: float = 0.95) -> Band:
     low, mirrored = (_lowest(side, bets, level) for side in (rows, 1 - rows))
     seen = (~np.isnan(rows)).sum(1)
     mean = np.where(seen > 0, np.nansum(rows, axis=1) / np.maximum(seen, 1), np.nan)
-    return Band(mean, low, 1 - mirrored)
+    return Band(mean, np.fmin(low, mean), np.fmax(1 - mirrored, mean))
 
 
 def difference_sequence(values: ArrayLike, base: ArrayLike, *, level: float = 0.95) -> Band:
@@ -47,19 +48,21 @@ def difference_sequence(values: ArrayLike, base: ArrayLike, *, level: float = 0.
     return Band(*(2 * ends - 1 for ends in found))
 
 
-def difference_p(values: ArrayLike, base: ArrayLike, *, level: float = 0.95) -> Floats:
-    """Two-sided p-values (K,) that rows do not differ from ``base`` in the mean, valid whenever one stops.
+def difference_p(
+    values: ArrayLike, base: ArrayLike, true: float = 0.0, *, level: float = 0.95
+) -> Floats:
+    """Two-sided p-values (K,) that rows differ from ``base`` by ``true`` in the mean, valid whenever one stops.
 
-    One over the most that either gambler ever had, each starting with half. It is below ``1 − level`` exactly
-    where the sequence of that level leaves zero out.
+    One over the most that either gambler ever had, each starting with half. It is below ``1 − level`` wherever
+    the sequence of that level leaves ``true`` out.
 
     Source: Ville 1939; Waudby-Smith and Ramdas 2023, §4.
     """
     rows = _halved(values, base)
     bets = _bets(rows, level)
-    middle = np.full(len(rows), 0.5)
-    most = np.maximum(*(_capital(side, bets, middle).max(1) for side in (rows, 1 - rows)))
-    return np.minimum(1.0, 2 * np.exp(-most))
+    mean = np.full(len(rows), (1 + true) / 2)
+    up, down = _capital(rows, bets, mean), _capital(1 - rows, bets, 1 - mean)
+    return np.minimum(1.0, 2 * np.exp(-np.maximum(up, down).max(1)))
 
 
 def _halved(values: ArrayLike, base: ArrayLike) -> Floats:

@@ -81,6 +81,21 @@ def test_p_values_agree_with_the_interval_and_capital() -> None:
     assert difference_p(base, base) == pytest.approx([1.0])
 
 
+def test_the_ends_are_where_p_is_one_in_twenty() -> None:
+    change = np.random.default_rng(6).choice([1.0, 0.0, -1.0], 300, p=[0.2, 0.7, 0.1])
+    nothing = np.zeros(300)
+    found = difference_sequence(change, nothing).row(0)
+    for end in (found.low, found.high):
+        assert difference_p(change, nothing, end) == pytest.approx([0.05])
+    assert difference_p(change, nothing, found.mean) > 0.05
+
+
+def test_an_odd_beginning_widens_it_to_hold_the_mean() -> None:
+    values = np.concatenate([np.ones(60), np.zeros(200)])
+    found = mean_sequence(values).row(0)
+    assert mean_sequence(values[:60]).row(0).low > found.mean == found.low
+
+
 def test_it_is_wider_than_an_interval_for_one_size_but_not_by_much() -> None:
     rng = np.random.default_rng(4)
     base = (rng.random(4000) < 0.08).astype(float)
