@@ -93,14 +93,19 @@ def lesion(
     if part == "skip" and replace != "zero":
         raise ResanalysisError(f"{replace} stands in for a branch, and here skips are cut")
     if until_width is not None:
-        stand_in = None if replace == "zero" else replace
         check_until(
-            until_width, metric=metric, recalibrate=recalibrate, replace=stand_in, mean_over=mean_over,
-            per_image=answers,
-        )  # fmt: skip
+            until_width,
+            {
+                "metric": metric,
+                "recalibrate": recalibrate,
+                "replace": None if replace == "zero" else replace,
+                "mean_over": mean_over,
+                "per_image": answers,
+            },
+        )
         return lesion_until(
-            network, routes, place, data, until_width, seed=seed, facts={"part": part},
-            store=store, batch_size=batch_size, device=device, show_progress=show_progress,
+            network, routes, place, data, until_width, part=part, seed=seed,
+            batch_size=batch_size, device=device, store=store, show_progress=show_progress,
         )  # fmt: skip
     protocol = protocol_of(
         network, data, seed, recalibrate=recalibrate, by=replace, mean_over=mean_over,

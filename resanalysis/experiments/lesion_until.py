@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
@@ -19,6 +20,7 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.batches import BlockStore
 from resanalysis.routes.evaluator import evaluate
+from resanalysis.routes.forward_only import forward_only, parts_run
 from resanalysis.routes.route import Route
 from resanalysis.routes.shared_store import prefixed
 from resanalysis.routes.tree import route_blocks
@@ -27,7 +29,7 @@ from resanalysis.statistics.intervals import unchanged
 from resanalysis.statistics.sequences import difference_p, difference_sequence, mean_sequence
 
 # Examples before the first look, and how many times as many at each further one: a row sees at most a quarter
-# more than it needs, and the network is prepared a dozen times for 2,000 examples.
+# more than it needs.
 _FIRST = 128
 _GROWTH = 1.25
 
@@ -53,7 +55,7 @@ class Seen:
     work: int
 
 
-def check_until(width: float, **given: Any) -> None:
+def check_until(width: float, given: Mapping[str, Any]) -> None:
     """Refuse what has no meaning with, or no interval under, ``--until-width``.
 
     Parameters
@@ -84,10 +86,12 @@ def lesion_until(
     data: Dataset,
     width: float,
     *,
+    part: str,
     seed: int,
-    facts: Mapping[str, Any],
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
     store: BlockStore | None = None,
-    **running: Any,
+    show_progress: bool = False,
 ) -> pd.DataFrame:
     """The table of ``lesion`` with a column ``seen``, of routes that stop.
 
@@ -96,17 +100,32 @@ def lesion_until(
     routes : the intact network first.
     place : of each unit among the routes; the intact network is unit −1.
     width : of the 95 % confidence sequence of ``delta``, at which a route stops.
+    part : what is taken away, for the caption.
     seed : of the order of the examples.
-    facts : that the caption states beside.
-    running : batch size, device and progress.
 
     Returns
     -------
     DataFrame : every number over the examples that its row saw. Loss and KL have no interval, as they have no
         bound.
+
+    Raises
+    ------
+    ResanalysisError : if there are no labels, or the data has no order of ours.
     """
+    if not isinstance(
+        data, Dataset
+    ):  # anything with batches can be swept, but not put into another order
+        raise ResanalysisError(
+            "until_width= takes the examples in random order, which data made by ra.dataset or "
+            f"ra.image_dataset can be put into, and {type(data).__name__} cannot: leave it out"
+        )
     order = shuffled(data, seed)
-    seen = _seen(network, routes, order, width, store=store, **running)
+    ready = forward_only(
+        network, device=device, parts=parts_run(network, routes)
+    )  # once for all looks
+    seen = _seen(
+        ready, routes, order, width, batch_size=batch_size, store=store, show_progress=show_progress
+    )
     error = seen.values["error"]
     change = difference_sequence(error, error[0])
     narrow = int((change.high - change.low <= width)[1:].sum())
@@ -125,7 +144,7 @@ def lesion_until(
     rows = rows_of(network, place)
     frame["seen"] = np.where(rows < 0, 0, seen.counts[rows])
     most = len(data) * _work(routes)
-    stated = Provenance.of(network, order, seed, **facts).facts()
+    stated = Provenance.of(network, order, seed, part=part).facts()
     frame.attrs = {
         **stated,
         "n": int(seen.counts.max()),
@@ -145,10 +164,11 @@ def _seen(
     data: Dataset,
     width: float,
     *,
+    batch_size: int | None,
     store: BlockStore | None,
-    **running: Any,
+    show_progress: bool,
 ) -> Seen:
-    """Evaluate more and more examples on fewer and fewer routes."""
+    """Evaluate more and more examples on fewer and fewer routes of a network that is prepared."""
     going = list(range(1, len(routes)))
     counts = np.zeros(len(routes), dtype=np.int64)
     values: dict[str, NDArray[np.float32]] = {}
@@ -161,9 +181,11 @@ def _seen(
             network,
             chosen,
             Section(data, start, stop),
+            fast=False,
             store=prefixed(store, f"until {start} {now}"),
+            batch_size=batch_size,
+            show_progress=show_progress,
             description=f"lesion, {len(going)} units",
-            **running,
         ).values
         for name, scores in found.items():
             empty = np.full((len(routes), len(data)), np.nan, dtype=np.float32)

@@ -204,7 +204,7 @@ def _seen(frame: pd.DataFrame) -> Headlines:
         return []
     taken = frame.loc[(frame["unit"] >= 0) & (frame["seen"] > 0), "seen"]
     saved = frame.attrs.get("unit_evaluations_saved")
-    share = "" if saved is None else f"; {percent(saved)} of unit evaluations saved"
+    share = "" if saved is None else f"; {percent(saved)} of the work saved"
     return [("examples until it was known", f"{taken.min():,} to {taken.max():,}{share}")]
 
 

@@ -167,3 +167,12 @@ def test_without_labels_there_is_no_error_to_stop_by(
 ) -> None:
     with pytest.raises(ResanalysisError, match="examples without labels: leave it out"):
         ra.lesion(network, replace(data, labels=None), until_width=0.1)
+
+
+def test_data_that_has_only_batches_cannot_be_put_in_order(
+    network: ResidualNetwork, data: Dataset
+) -> None:
+    own: Any = Section(data, 0, 20)
+    assert len(ra.lesion(network, own)) == 7
+    with pytest.raises(ResanalysisError, match="Section cannot: leave it out"):
+        ra.lesion(network, own, until_width=0.1)
