@@ -28,6 +28,7 @@ resanalysis lesion model.pt
 resanalysis lesion model.pt --data test.npz --normalize cifar10
 resanalysis lesion model.pt --data test.npz --remove 1..20 --draws 100
 resanalysis lesion bundled:resnet56-fashion-mnist --recalibrate 600
+resanalysis lesion bundled:resnet56-fashion-mnist --until-width 0.05
 """
 
 
@@ -83,6 +84,15 @@ def lesion(
             show_default=False,
         ),
     ] = None,
+    until_width: Annotated[
+        float | None,
+        typer.Option(
+            metavar="W",
+            help="Take examples in random order, and stop deleting a unit once the interval of its delta is "
+            "this narrow, such as 0.02.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """The error without each residual unit, or without many at once.
 
@@ -93,11 +103,16 @@ def lesion(
 
     With --remove it writes lesion_many.csv, .pdf and .png instead: k random units deleted together,
     the draws nested (Figure 5a). With --per-image also what each network answers on each example and,
-    of single units, the damage by class and the examples that most deletions flip.
+    of single units, the damage by class and the examples that most deletions flip. With --until-width
+    each unit sees as many examples as it takes, and intervals hold though it stops when they are narrow.
     """
     options: dict[str, Any]
     if remove is None:
         stem, options = "lesion", {"part": part.value}
+        if until_width is not None:
+            options["until_width"] = until_width
+    elif until_width is not None:
+        raise typer.BadParameter("--until-width stops single lesions: leave out --remove, or it")
     else:
         removed = whole_numbers(remove, "--remove")
         stem = "lesion_many"

@@ -1,13 +1,15 @@
-"""A data set in two parts, so that what is found on one can be measured on the other; and in pairs."""
+"""A data set in two parts, so that what is found on one can be measured on the other; in pairs; shuffled."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from resanalysis.datasets.images import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.network import Inputs
 
 
 def two_parts(data: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset]:
@@ -68,3 +70,33 @@ def others(data: Dataset, seed: int) -> Dataset:
         mask=None if data.mask is None else data.mask[given],
         subset="each example's donor",
     )
+
+
+def shuffled(data: Dataset, seed: int) -> Dataset:
+    """The same examples in a random order, so that any first few are a fair sample of all."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    return replace(
+        data,
+        indices=data.indices[order],
+        labels=None if data.labels is None else data.labels[order],
+        mask=None if data.mask is None else data.mask[order],
+        targets=None if data.targets is None else data.targets[order],
+        accepted=None if data.accepted is None else data.accepted[order],
+        subset=f"in random order, seed {seed}{f' ({data.subset})' if data.subset else ''}",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """Examples ``start`` to ``stop`` of a data set, as a data set of their own."""
+
+    data: Dataset
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def batch(self, start: int, stop: int) -> tuple[Inputs, Tensor | None]:
+        """Examples ``start`` to ``stop`` of these."""
+        return self.data.batch(self.start + start, self.start + stop)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.lesion_table import Numbers, add, lesion_table, rows_of
+from resanalysis.experiments.lesion_until import check_until, lesion_until
 from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
 from resanalysis.measures.chance import chance_error
 from resanalysis.measures.perplexity import perplexity, predicted_tokens
@@ -20,11 +22,11 @@ from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, Scores
 from resanalysis.routes.metric import Metric, metric_name
-from resanalysis.routes.route import cut_skip, intact, without
+from resanalysis.routes.route import Route, cut_skip, intact, without
 from resanalysis.routes.stand_in import Replace
-from resanalysis.statistics.bootstrap import UNKNOWN, Band, Floats, mean_band
+from resanalysis.statistics.bootstrap import UNKNOWN, mean_band
 from resanalysis.statistics.intervals import intervals_of, is_rate, paired_intervals, unchanged
-from resanalysis.statistics.significance import holm, mcnemar_exact, wilcoxon_p
+from resanalysis.statistics.significance import mcnemar_exact, wilcoxon_p
 
 
 def lesion(
@@ -36,6 +38,7 @@ def lesion(
     recalibrate: int | None = None,
     replace: Replace = "zero",
     mean_over: int | None = None,
+    until_width: float | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -59,8 +62,11 @@ def lesion(
         ``element-mean`` of each element of its output in the intact network, or its output there on another
         of the examples (``resample``, drawn by ``seed``).
     mean_over : of a mean: set so many examples aside and average over them; 200 if left out.
+    until_width : stop deleting a unit once the 95 % confidence sequence of its ``delta`` is this narrow; every
+        example for every unit if left out. Takes no ``metric``, ``recalibrate``, ``replace`` or ``answers``.
     batch_size, device, store, show_progress : how it runs; they change no number.
-    seed : of the bootstrap intervals; nothing else here is random.
+    seed : of the bootstrap intervals, and of the order of the examples where units stop; nothing else here is
+        random.
     answers : filled with what each route answers on each example, as ``evaluate`` does; the table then has the
         number of the ``route`` too.
 
@@ -78,27 +84,36 @@ def lesion(
         intact network, with intervals of the same rule. With ``recalibrate``, all but the perplexity again
         in columns that end in ``_recalibrated`` (before ``_low`` and ``_high``), against the intact network
         with statistics estimated anew, and ``stale``, how much of ``delta`` that takes away, with its
-        paired interval.
+        paired interval. With ``until_width``, ``seen`` is how many examples a row saw; every number is over
+        these, intervals and p-values are of confidence sequences, and loss and KL have none.
 
     Source: Veit et al. 2016, §4.1.
     """
-    build = without if part == "branch" else cut_skip
-    units = [
-        unit.index
-        for unit in network.units
-        if unit.deletable and (part == "branch" or unit.skip_kind != "none")
-    ]
-    if not units:
-        raise ResanalysisError(f"no unit of {network.name} has a {part} that can be taken away")
+    routes, place = _routes(network, part)
     if part == "skip" and replace != "zero":
         raise ResanalysisError(f"{replace} stands in for a branch, and here skips are cut")
+    if until_width is not None:
+        check_until(
+            until_width,
+            {
+                "metric": metric,
+                "recalibrate": recalibrate,
+                "replace": None if replace == "zero" else replace,
+                "mean_over": mean_over,
+                "per_image": answers,
+            },
+        )
+        return lesion_until(
+            network, routes, place, data, until_width, part=part, seed=seed,
+            batch_size=batch_size, device=device, store=store, show_progress=show_progress,
+        )  # fmt: skip
     protocol = protocol_of(
         network, data, seed, recalibrate=recalibrate, by=replace, mean_over=mean_over,
         batch_size=batch_size, device=device, store=store,
     )  # fmt: skip
     data = protocol.measured
     scores = protocol.scored(
-        [intact(network), *(build(network, [unit]) for unit in units)],
+        routes,
         metric=metric,
         batch_size=batch_size,
         device=device,
@@ -107,8 +122,7 @@ def lesion(
         description="lesion",
         answers=answers,
     )
-    place = {-1: 0} | {unit: row for row, unit in enumerate(units, start=1)}
-    frame = _table(network, scores, place, seed)
+    frame = lesion_table(network, _numbers(scores, seed), place)
     frame["chance_error"] = chance_error(data)
     tokens = predicted_tokens(data)
     if tokens is not None and not np.isnan(scores.values["loss"][0]).all():
@@ -125,37 +139,38 @@ def lesion(
     return frame
 
 
-def _table(
-    network: ResidualNetwork, scores: Scores, place: Mapping[int, int], seed: int
-) -> pd.DataFrame:
-    """The rows of the table, from scores whose rows are ``place`` of the units, the intact network −1."""
-    rows = np.array([place.get(unit, -1) for unit in range(-1, len(network))])
-    frame = pd.DataFrame(
-        {
-            "unit": range(-1, len(network)),
-            "name": ["intact", *(unit.name for unit in network.units)],
-            "stage": [-1, *(unit.stage for unit in network.units)],
-            "transition": [False, *(unit.transition for unit in network.units)],
-        }
-    )
+def _routes(
+    network: ResidualNetwork, part: Literal["branch", "skip"]
+) -> tuple[list[Route], dict[int, int]]:
+    """The intact network and each unit taken away; the number of each unit's route, the intact one's as −1."""
+    build = without if part == "branch" else cut_skip
+    units = [
+        unit.index
+        for unit in network.units
+        if unit.deletable and (part == "branch" or unit.skip_kind != "none")
+    ]
+    if not units:
+        raise ResanalysisError(f"no unit of {network.name} has a {part} that can be taken away")
+    place = {-1: 0} | {unit: row for row, unit in enumerate(units, start=1)}
+    return [intact(network), *(build(network, [unit]) for unit in units)], place
+
+
+def _numbers(scores: Scores, seed: int) -> Numbers:
+    """Means over all examples with intervals for their number."""
     error = scores.values["error"]
     change = paired_intervals(error, error[0], seed=seed)
     for ends, known in zip(change, unchanged(error[0]), strict=True):
         ends[0] = known
     test = mcnemar_exact if is_rate(error) else wilcoxon_p
-    p_values = np.array([test(row, error[0]) for row in error])
-    _add(frame, "error", intervals_of(error, seed=seed), rows)
-    _add(frame, "delta", change, rows)
-    frame["p_value"] = _at(p_values, rows)
-    frame["p_holm"] = np.concatenate([[1.0], holm(frame["p_value"].to_numpy()[1:])])
-    found = {
-        name: intervals_of(scores.values[name], seed=seed) for name in ("loss", "agreement", "kl")
-    }
-    for name, band in found.items():
-        frame[name] = _at(band.mean, rows)
-    for name, band in found.items():
-        frame[f"{name}_low"], frame[f"{name}_high"] = _at(band.low, rows), _at(band.high, rows)
-    return frame
+    return Numbers(
+        intervals_of(error, seed=seed),
+        change,
+        np.array([test(row, error[0]) for row in error]),
+        {
+            name: intervals_of(scores.values[name], seed=seed)
+            for name in ("loss", "agreement", "kl")
+        },
+    )
 
 
 def _recalibrated(
@@ -167,7 +182,7 @@ def _recalibrated(
         for name, values in scores.values.items()
         if name.endswith(AGAIN)
     }
-    frame = _table(network, Scores(anew), place, seed)
+    frame = lesion_table(network, _numbers(Scores(anew), seed), place)
     if "metric" in anew:
         _add_metric(frame, anew["metric"], place, seed)
     frame = frame.drop(columns=["unit", "name", "stage", "transition"])
@@ -175,19 +190,8 @@ def _recalibrated(
     damage, left = (
         error.astype(np.float64) - error[0] for error in (scores.values["error"], anew["error"])
     )
-    rows = np.array([place.get(unit, -1) for unit in range(-1, len(network))])
-    _add(frame, "stale", mean_band(damage - left, seed=seed), rows)
+    add(frame, "stale", mean_band(damage - left, seed=seed), rows_of(network, place))
     return frame
-
-
-def _at(values: Floats, rows: NDArray[np.int64]) -> Floats:
-    """Values of the routes at the rows of the table; NaN for a unit that has no route."""
-    return np.where(rows < 0, np.nan, values[rows])
-
-
-def _add(frame: pd.DataFrame, name: str, band: Band, rows: NDArray[np.int64]) -> None:
-    for column, values in zip((name, f"{name}_low", f"{name}_high"), band, strict=True):
-        frame[column] = _at(values, rows)
 
 
 def _add_perplexity(
@@ -212,5 +216,5 @@ def _add_metric(
     change = paired_intervals(values, values[0], seed=seed)
     for ends, known in zip(change, unchanged(values[0]), strict=True):
         ends[0] = known
-    _add(frame, "metric", intervals_of(values, seed=seed), rows)
-    _add(frame, "metric_delta", change, rows)
+    add(frame, "metric", intervals_of(values, seed=seed), rows)
+    add(frame, "metric_delta", change, rows)

@@ -188,7 +188,7 @@ def headlines(frame: pd.DataFrame) -> Headlines:
         )
     ]
     deleted = [row for row in units if row["error"] == row["error"]]  # NaN: cannot be deleted
-    rows += _perplexity(intact, deleted)
+    rows += _perplexity(intact, deleted) + _seen(frame)
     if not deleted:
         return rows
     rows.append(("median, one unit deleted", percent(np.median([r["error"] for r in deleted]))))
@@ -196,6 +196,16 @@ def headlines(frame: pd.DataFrame) -> Headlines:
     rows.append(("units that change it (Holm, 5 %)", f"{significant} of {len(deleted)}"))
     rows += [_costly(row) for row in sorted(deleted, key=lambda row: -row["error"])[:3]]
     return rows + _recalibrated(intact, deleted)
+
+
+def _seen(frame: pd.DataFrame) -> Headlines:
+    """Where units stop when their damage is known: the examples they took."""
+    if "seen" not in frame:
+        return []
+    taken = frame.loc[(frame["unit"] >= 0) & (frame["seen"] > 0), "seen"]
+    saved = frame.attrs.get("unit_evaluations_saved")
+    share = "" if saved is None else f"; {percent(saved)} of the work saved"
+    return [("examples until it was known", f"{taken.min():,} to {taken.max():,}{share}")]
 
 
 def _recalibrated(intact: dict[str, Any], deleted: list[dict[str, Any]]) -> Headlines:
@@ -253,7 +263,10 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
         return []
     needed = deleted.loc[(deleted["p_holm"] < LEVEL) & (deleted["delta"] > 0)]
     rest = deleted.drop(index=needed.index)
-    over = f"exact McNemar tests, Holm over {counted(len(deleted), 'unit')}; {examples(frame)}"
+    tests = (
+        "tests by betting, valid when a unit stops" if "seen" in frame else "exact McNemar tests"
+    )
+    over = f"{tests}, Holm over {counted(len(deleted), 'unit')}; {examples(frame)}"
     found: list[Finding] = []
     if len(needed):
         worst = needed.loc[needed["delta"].idxmax()]

@@ -345,6 +345,10 @@ def test_bad_data_is_one_clear_line(model: Path, tmp_path: Path) -> None:
     [
         (["pack", "x.pt"], "Missing option '--out'"),
         (["lesion", "x.pt", "--data", "y", "--remove", "3..1"], "'3..1' is no number or range"),
+        (
+            ["lesion", "x.pt", "--data", "y", "--remove", "3", "--until-width", "0.1"],
+            "--until-width stops single lesions: leave out --remove, or it",
+        ),
         (["paths"], "name one of MODEL, --depth and --units, got none of them"),
         (["paths", "--depth", "110", "--units", "3"], "got --depth and --units"),
         (["train", "--data", "x", "--recipe", "x"], "--recipe 'x' is none of he2015"),

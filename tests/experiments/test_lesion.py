@@ -228,12 +228,14 @@ def test_intervals_stay_in_range(network: ResidualNetwork, data: Dataset) -> Non
 
 
 def test_the_interval_of_a_fraction_stays_a_fraction(network: ResidualNetwork) -> None:
-    from resanalysis.experiments.lesion import _table
+    from resanalysis.experiments.lesion import _numbers
+    from resanalysis.experiments.lesion_table import lesion_table
     from resanalysis.routes.evaluator import Scores
 
     error = np.array([[1, 1, 1, 0.9], [0, 0, 0, 0.1]], dtype=np.float32)
     scores = Scores(dict.fromkeys(("error", "loss", "agreement", "kl"), error))
-    high, low = _table(network, scores, {-1: 0, 0: 1}, 0).iloc[:2].to_dict("records")
+    table = lesion_table(network, _numbers(scores, 0), {-1: 0, 0: 1})
+    high, low = table.iloc[:2].to_dict("records")
     assert stats.t.interval(0.95, 3, error[0].mean(), stats.sem(error[0]))[1] > 1
     assert 0.9 <= high["error_low"] <= high["error_high"] <= 1
     assert 0 <= low["error_low"] <= low["error_high"] == pytest.approx(0.1, abs=0.05)

@@ -38,6 +38,8 @@ def test_which_units_are_needed() -> None:
     assert needed.evidence == (
         "95 %: +35.00 to +45.00 points; exact McNemar tests, Holm over 2 units; N = 2,000"
     )
+    (stopped, _) = found("lesion", frame.assign(seen=128))
+    assert "tests by betting, valid when a unit stops, Holm over 2 units" in stopped.evidence
     assert rest.text.startswith("Of 1 other unit none is shown to be needed")
     assert "unit 0 (a), 95 %: −1.00 to +3.00 points" in rest.evidence
 

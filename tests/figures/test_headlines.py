@@ -34,6 +34,10 @@ def test_lesion() -> None:
         ("without 1 (b, transition)", "50.00 %  (+40.00 points: +35.00 to +45.00)"),
         ("without 0 (a)", "11.00 %  (+1.00 points: -1.00 to +3.00)"),
     ]
+    stopped = table.assign(seen=[2000, 128, 2000, 0])
+    assert headlines("lesion", stopped)[1] == ("examples until it was known", "128 to 2,000")
+    stopped.attrs["unit_evaluations_saved"] = 0.25
+    assert headlines("lesion", stopped)[1][1] == "128 to 2,000; 25.00 % of the work saved"
 
 
 def test_lesion_many() -> None:
