@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -21,15 +21,7 @@ def two_parts(data: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset]:
     """
     chosen = data.limited(n, seed)
     other = ~np.isin(data.indices, chosen.indices)
-    return chosen, replace(
-        data,
-        indices=data.indices[other],
-        labels=None if data.labels is None else data.labels[other],
-        mask=None if data.mask is None else data.mask[other],
-        targets=None if data.targets is None else data.targets[other],
-        accepted=None if data.accepted is None else data.accepted[other],
-        subset=f"the {int(other.sum())} that are not in a {chosen.subset}",
-    )
+    return chosen, data.taken(other, f"the {int(other.sum())} that are not in a {chosen.subset}")
 
 
 def set_aside(data: Dataset, n: int, seed: int, what: str) -> tuple[Dataset, Dataset]:
@@ -63,26 +55,14 @@ def others(data: Dataset, seed: int) -> Dataset:
     cycle = np.random.default_rng(seed).permutation(len(data))
     given = np.empty_like(cycle)
     given[cycle] = np.roll(cycle, -1)
-    return replace(
-        data,
-        indices=data.indices[given],
-        labels=None if data.labels is None else data.labels[given],
-        mask=None if data.mask is None else data.mask[given],
-        subset="each example's donor",
-    )
+    return data.taken(given, "each example's donor")
 
 
 def shuffled(data: Dataset, seed: int) -> Dataset:
     """The same examples in a random order, so that any first few are a fair sample of all."""
     order = np.random.default_rng(seed).permutation(len(data))
-    return replace(
-        data,
-        indices=data.indices[order],
-        labels=None if data.labels is None else data.labels[order],
-        mask=None if data.mask is None else data.mask[order],
-        targets=None if data.targets is None else data.targets[order],
-        accepted=None if data.accepted is None else data.accepted[order],
-        subset=f"in random order, seed {seed}{f' ({data.subset})' if data.subset else ''}",
+    return data.taken(
+        order, f"in random order, seed {seed}{f' ({data.subset})' if data.subset else ''}"
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -163,15 +163,24 @@ class Dataset:
         else:
             kind, kept = "stratified", _stratified(self.labels, n, generator)
         kept = np.sort(kept)
+        told = f" ({self.subset})" if self.subset else ""
+        return self.taken(kept, f"{kind} subset of {n} from {len(self)}{told}, seed {seed}")
+
+    def taken(self, chosen: NDArray[Any], subset: str) -> Dataset:
+        """The examples of a mask (N,) or of places (M,), with all that is known of each.
+
+        Parameters
+        ----------
+        subset : what they are, in words.
+        """
         return replace(
             self,
-            indices=self.indices[kept],
-            labels=None if self.labels is None else self.labels[kept],
-            mask=None if self.mask is None else self.mask[kept],
-            targets=None if self.targets is None else self.targets[kept],
-            accepted=None if self.accepted is None else self.accepted[kept],
-            subset=f"{kind} subset of {n} from {len(self)}"
-            f"{f' ({self.subset})' if self.subset else ''}, seed {seed}",
+            indices=self.indices[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            mask=None if self.mask is None else self.mask[chosen],
+            targets=None if self.targets is None else self.targets[chosen],
+            accepted=None if self.accepted is None else self.accepted[chosen],
+            subset=subset,
         )
 
 
