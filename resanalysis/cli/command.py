@@ -62,29 +62,13 @@ def command(
             output: Output = values.get("output") or Output()
             if not ranks().first and "output" in values:  # the first one speaks for all
                 output = values["output"] = replace(output, quiet=True, as_json=False)
-            try:
-                with noticed_interrupts(), _warnings_as_notes(output), together():
-                    if ranks().size > 1 and "source" not in groups:
-                        raise ResanalysisError(
-                            f"{function.__name__.rstrip('_')} divides nothing among processes: start it "
-                            "without torchrun"
-                        )
-                    function(**values)
-            except (typer.Exit, typer.Abort, typer.BadParameter):
-                raise
-            except KeyboardInterrupt:
-                _say(_interrupted(output.out))
-                raise typer.Exit(INTERRUPTED) from None
-            except BrokenPipeError:
-                # The reader of --json has enough (``| head``). Python would complain once more as it closes
-                # the pipe at the end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit(0) from None
-            except BaseException as error:
-                if output.debug:
-                    traceback.print_exc()
-                _say(message(error))
-                raise typer.Exit(2 if isinstance(error, LeftOutError) else 1) from None
+            with _told(output), noticed_interrupts(), _warnings_as_notes(output), together():
+                if ranks().size > 1 and "source" not in groups:
+                    raise ResanalysisError(
+                        f"{function.__name__.rstrip('_')} divides nothing among processes: start it "
+                        "without torchrun"
+                    )
+                function(**values)
 
         setattr(run, "__signature__", inspect.Signature(parameters))  # noqa: B010 (no such field)
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -95,6 +79,28 @@ def command(
         return run
 
     return register
+
+
+@contextmanager
+def _told(output: Output) -> Generator[None, None, None]:
+    """What ends a command early, as one line and an exit code."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except KeyboardInterrupt:
+        _say(_interrupted(output.out))
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of --json has enough (``| head``). Python would complain once more as it closes the
+        # pipe at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except BaseException as error:
+        if output.debug:
+            traceback.print_exc()
+        _say(message(error))
+        raise typer.Exit(2 if isinstance(error, LeftOutError) else 1) from None
 
 
 @contextmanager

@@ -7,20 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from resanalysis.cli.altering import PerImage, Recalibrate, Replace, ReplaceBy
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import (
-    Comparing,
-    Data,
-    Drawing,
-    Metric,
-    Models,
-    Output,
-    PerImage,
-    Recalibrate,
-    Replace,
-    ReplaceBy,
-    Source,
-)
+from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resanalysis.cli.altering import PerImage, Recalibrate
 from resanalysis.cli.analyse import say_cost
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Recalibrate, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments import experiment_named

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from resanalysis.cli.altering import PerImage, Recalibrate
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Data, Drawing, Model, Output, PerImage, Recalibrate, Source
+from resanalysis.cli.options import Data, Drawing, Model, Output, Source
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """

@@ -150,6 +150,7 @@ EXPERIMENTS = (
         page="resanalysis.experiments.refinement_page:refinement_page",
         drawn_with=(("depth", "refinement_depth"),),
         in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
+        work=work.forward_and_back,
     ),
     Experiment(
         "cka",

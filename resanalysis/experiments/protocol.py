@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -149,50 +149,34 @@ def protocol_of(
             f"--mean-over (mean_over=) says over how many examples a mean is, and {by} is none: leave it "
             "out, or replace by mean or element-mean"
         )
-    return prepared(
-        network, data, seed, calibration=calibration, by=by, means=means, batch_size=batch_size,
-        device=device, store=store,
+    check_replace(network, by)
+    plain = recalibrating(network, data, calibration)
+    if by == "zero":
+        return plain
+    facts = {**plain.facts, "replace": by}
+    if by == "resample" or means is None:
+        first = Batches.of(network, data, batch_size=2).batch(0, 1)
+        return replace(plain, network=with_donors(network, first.inputs), donors=seed, facts=facts)
+    lesioned = with_means(
+        placed_network(network, device), means, by, batch_size=batch_size, store=prefixed(store, "means")
     )  # fmt: skip
+    return replace(plain, network=lesioned, facts={**facts, "means_over": len(means)})
 
 
-def prepared(
-    network: ResidualNetwork,
-    data: Dataset,
-    seed: int,
-    *,
-    calibration: Dataset | None = None,
-    by: Replace = "zero",
-    means: Dataset | None = None,
-    batch_size: int | None = None,
-    device: torch.device | str | None = None,
-    store: BlockStore | None = None,
-) -> Protocol:
-    """The same where the examples set aside are known.
+def recalibrating(network: ResidualNetwork, data: Dataset, calibration: Dataset | None) -> Protocol:
+    """Nothing in place of branches; batch-norm statistics estimated anew on ``calibration`` if there is one.
 
     Parameters
     ----------
-    calibration, means : examples for statistics, and for means of branches; none of ``data``.
+    calibration : none of ``data``.
     """
-    check_replace(network, by)
-    facts: dict[str, Any] = {}
-    if calibration is not None:
-        check_recalibrates(network, len(calibration))
-        facts |= {
-            "recalibrate": len(calibration),
-            "recalibrated_on": calibration.subset,
-            "batch_norm": f"running statistics; in columns …{AGAIN} estimated anew on "
-            f"{len(calibration)} examples that are not measured",
-        }
-    if by != "zero":
-        facts["replace"] = by
-    donors = None
-    if by == "resample":
-        donors = seed
-        network = with_donors(network, Batches.of(network, data, batch_size=2).batch(0, 1).inputs)
-    elif means is not None and by != "zero":
-        facts["means_over"] = len(means)
-        network = with_means(
-            placed_network(network, device), means, by, batch_size=batch_size,
-            store=prefixed(store, "means"),
-        )  # fmt: skip
-    return Protocol(network, data, calibration, donors, facts)
+    if calibration is None:
+        return Protocol(network, data)
+    check_recalibrates(network, len(calibration))
+    facts: dict[str, Any] = {
+        "recalibrate": len(calibration),
+        "recalibrated_on": calibration.subset,
+        "batch_norm": f"running statistics; in columns …{AGAIN} estimated anew on "
+        f"{len(calibration)} examples that are not measured",
+    }
+    return Protocol(network, data, calibration, facts=facts)

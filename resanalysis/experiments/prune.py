@@ -11,7 +11,7 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
-from resanalysis.experiments.protocol import prepared
+from resanalysis.experiments.protocol import recalibrating
 from resanalysis.experiments.prune_measured import Replace, Running, measured_table, way_without
 from resanalysis.experiments.prune_order import By, Damage, check_by, check_orders, halves
 from resanalysis.experiments.prune_search import Search, found_orders
@@ -109,7 +109,7 @@ def prune(
     steps = min(until or len(pool), len(pool))
     held, rest = halves(data, calibration, seed)
     chosen_by = check_by(by, held.batch(0, 1)[1] is not None)
-    protocol = prepared(network, rest, seed, calibration=_some(held, recalibrate, seed))
+    protocol = recalibrating(network, rest, _some(held, recalibrate, seed))
     ready = forward_only(network, device=device, parts=_parts_run(network))
     damage = Damage(ready, held, chosen_by, batch_size, store)
     search = Search(network, damage, pool, steps, draws, seed, eligible, device, show_progress)

@@ -56,6 +56,11 @@ def stream_work(units: int, options: Mapping[str, Any]) -> Work:
     return Work(3 + _BACKWARD + units / 2)
 
 
+def forward_and_back(units: int, options: Mapping[str, Any]) -> Work:
+    """Forward once with what is read off on the way, and back once."""
+    return Work(1 + _BACKWARD)
+
+
 def each_unit(units: int, options: Mapping[str, Any]) -> Work:
     """Every unit altered once: all before it is shared."""
     return Work(1 + units / 2)

@@ -38,11 +38,12 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
     as the model's own tokenizer cuts it.
     """
     how = how or Reading()
+    info = info or ModelInfo(source)  # of which nothing is known
     mean, std = how.mean, how.std
-    if info is not None and info.preprocessing is not None and not (how.normalize or mean or std):
+    if info.preprocessing is not None and not (how.normalize or mean or std):
         mean, std = info.preprocessing.mean, info.preprocessing.std
-    known = None if info is None else _recorded_pixels(info.preprocessing)
-    of_text = info is not None and source.startswith("text:")
+    known = _recorded_pixels(info.preprocessing)
+    of_text = source.startswith("text:")
     data = dataset(
         source,
         normalize=how.normalize,
@@ -55,14 +56,14 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
         interpolation=how.interpolation,
         pixels=known,
         labels=how.labels,
-        tokenizer=info.tokenizer if info is not None and of_text else None,
-        positions=info.positions if info is not None and of_text else None,
-        predicted=None if info is None else info.predicts,
+        tokenizer=info.tokenizer if of_text else None,
+        positions=info.positions if of_text else None,
+        predicted=info.predicts,
     )
     said = (how.image_size, how.crop, how.interpolation)
     if data.pixels is not None and known is None and None in said:
-        _tell_of_pixels(data.pixels, source if info is None else info.name)
-    if info is not None and info.vocabulary is not None:
+        _tell_of_pixels(data.pixels, info.name)
+    if info.vocabulary is not None:
         check_vocabulary(data, info.vocabulary, info.name)
     return data
 
