@@ -17,7 +17,9 @@ from resanalysis.errors import ResanalysisError
 
 T = TypeVar("T")
 
-# One process may wait for another's share for as long as that takes; a dead one is noticed by its connection.
+# All processes are there within minutes or not at all. Later, one may wait for another's share for as long as
+# that takes; a dead one is noticed by its connection.
+_MEETING = timedelta(minutes=3)
 _PATIENCE = timedelta(days=7)
 
 
@@ -69,11 +71,22 @@ def together() -> Generator[None, None, None]:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(ranks().local % torch.cuda.device_count())
-    distributed.init_process_group("gloo", timeout=_PATIENCE)
+    distributed.init_process_group("gloo", timeout=_MEETING)
+    _wait_for(_PATIENCE)
     try:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def _wait_for(patience: timedelta) -> None:
+    """From now on, what a process waits for another's share."""
+    from torch import distributed
+
+    if hasattr(distributed, "set_timeout"):
+        distributed.set_timeout(patience)
+    else:  # torch before 2.14 has it under this name
+        distributed.distributed_c10d._set_pg_timeout(patience)  # pyright: ignore[reportDeprecated]
 
 
 def _gathered(mine: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from resanalysis.models.plain import plain
 from resanalysis.models.resnext import resnext
 from resanalysis.models.scaled_branches import scaled_branches
 from resanalysis.models.shortcut_variants import shortcut_variant
+from resanalysis.models.small_vit import SmallViT
 from resanalysis.models.vgg import CifarVGG
 
 Options = Mapping[str, Any]
@@ -73,4 +74,5 @@ FAMILIES: dict[str, Family] = {
     "multi_residual": Family(
         multi_residual, _labelled("multi-residual{depth}-{branches}", branches=2)
     ),
+    "small_vit": Family(SmallViT, _labelled("small-vit{depth}")),
 }

@@ -24,10 +24,12 @@ _WIDE = re.compile(r"wrn[_-]?(\d+)[_-](\d+)")
 _RESNEXT = re.compile(r"cifar[_-]?resnext[_-]?(\d+)[_-](\d+)x(\d+)")
 _MULTI = re.compile(r"multi[_-]?residual[_-]?(\d+)(?:-(\d+))?")
 _STOCHASTIC = re.compile(r"stochastic[_-]?depth[_-]?(\d+)")
+_SMALL_VIT = re.compile(r"small[_-]?vit[_-]?(\d+)")
 _BY_DEPTH = re.compile(r"(plain|highway|cifar[_-]?vgg)[_-]?(\d+)")
 _KNOWN = (
     "resnet56, resnet110v2, resnet164v2 (CIFAR, depth 6n + 2, or 9n + 2 for bottlenecks), plain56, "
-    "highway32, stochastic-depth110, cifar_vgg16, wrn28-10, cifar_resnext29-8x64, multi-residual110-2"
+    "highway32, stochastic-depth110, cifar_vgg16, wrn28-10, cifar_resnext29-8x64, multi-residual110-2, "
+    "small-vit12"
 )
 _ENDINGS = {
     **dict.fromkeys(ORDERS, ("activation_order", "order")),
@@ -70,6 +72,7 @@ def _own(name: str, state: State) -> Architecture | None:
         (_RESNEXT, _resnext),
         (_MULTI, _multi_residual),
         (_STOCHASTIC, _stochastic_depth),
+        (_SMALL_VIT, _small_vit),
         (_BY_DEPTH, _by_depth),
     ):
         match = pattern.fullmatch(name)
@@ -155,6 +158,10 @@ def _stochastic_depth(match: re.Match[str], state: State) -> Architecture:
     return Architecture("cifar_resnet", {**options, "shortcut": "pool", "survival": survival})
 
 
+def _small_vit(match: re.Match[str], state: State) -> Architecture:
+    return Architecture("small_vit", {"depth": int(match[1]), **small_vit_shapes(state)})
+
+
 def _by_depth(match: re.Match[str], state: State) -> Architecture:
     family = "cifar_vgg" if match[1].startswith("cifar") else match[1]
     key = "group1.0.conv.weight" if family == "cifar_vgg" else "conv1.weight"
@@ -177,6 +184,16 @@ def first_layer(state: State, key: str) -> dict[str, Any]:
         found |= {"width": int(width), "channels": int(channels)}
     if "linear.weight" in state and state["linear.weight"].ndim == 2:
         found["classes"] = int(state["linear.weight"].shape[0])
+    return found
+
+
+def small_vit_shapes(state: State) -> dict[str, Any]:
+    """What the weights of a small vision transformer tell but its depth."""
+    found = first_layer(state, "patches.weight")
+    inner = state.get("layers.0.mlp.inner.weight")
+    if "width" in found and inner is not None and inner.ndim == 2:
+        found["patch"] = int(state["patches.weight"].shape[2])
+        found["ratio"] = int(inner.shape[0]) // found["width"]
     return found
 
 

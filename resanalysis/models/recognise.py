@@ -7,7 +7,13 @@ import re
 from torch import Tensor
 
 from resanalysis.models.architecture import Architecture
-from resanalysis.models.names import State, cifar_shapes, classes_option, first_layer
+from resanalysis.models.names import (
+    State,
+    cifar_shapes,
+    classes_option,
+    first_layer,
+    small_vit_shapes,
+)
 
 _TORCHVISION_RESNETS: dict[tuple[tuple[int, ...], bool, int, int], str] = {
     # blocks per stage, bottleneck, width of the first 3×3 convolution, groups
@@ -31,6 +37,7 @@ def recognised(state: State) -> Architecture | None:
         or _recognised_multi_residual(state)
         or _recognised_highway(state)
         or _recognised_vgg(state)
+        or _recognised_small_vit(state)
         or _recognised_torchvision(state)
     )
 
@@ -100,6 +107,17 @@ def _recognised_vgg(state: State) -> Architecture | None:
         return None
     shapes = first_layer(state, "group1.0.conv.weight")
     return Architecture("cifar_vgg", {"depth": len(layers) + 3, **shapes})
+
+
+def _recognised_small_vit(state: State) -> Architecture | None:
+    layers = {
+        match[0]
+        for key in state
+        if (match := re.match(r"layers\.\d+\.attention\.qkv\.weight$", key))
+    }
+    if not layers or not {"patches.weight", "linear.weight"} <= set(state):
+        return None
+    return Architecture("small_vit", {"depth": len(layers), **small_vit_shapes(state)})
 
 
 def _has_ends(state: State) -> bool:

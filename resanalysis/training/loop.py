@@ -113,13 +113,15 @@ def memory_format_of(model: nn.Module, device: str) -> torch.memory_format:
     return torch.contiguous_format if unsafe else torch.channels_last
 
 
-def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD whose weight decay acts on what the recipe says."""
+def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's, whose weight decay acts on what the recipe says."""
     decayed = [p for p in model.parameters() if recipe.decay == "all" or p.ndim > 1]
     spared = [p for p in model.parameters() if recipe.decay != "all" and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}]
     if spared:
         groups.append({"params": spared, "weight_decay": 0.0})
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
     return torch.optim.SGD(
         groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov
     )

@@ -11,11 +11,12 @@ from resanalysis.errors import ResanalysisError
 Schedule = Literal["step", "one-cycle"]
 Precision = Literal["float32", "bfloat16"]
 Decay = Literal["all", "matrices"]
+Optimiser = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum on random crops and flips.
+    """Steps down the gradient on random crops and flips.
 
     Attributes
     ----------
@@ -28,6 +29,7 @@ class Recipe:
     decay : what weight decay acts on: ``"all"`` parameters, as the papers have it, or ``"matrices"``,
         the weights of convolutions and linear layers (batch norm's γ, which the response of a layer
         measures, and biases are left alone).
+    optimiser : ``"sgd"`` with momentum, or ``"adamw"``, which has no use for ``momentum`` and ``nesterov``.
     half_size : first part of the training time, 0 to 1, in which images are halved in height and width
         (means of 2 × 2 pixels): a quarter of the work for each.
     train_units : units that run in each batch, drawn anew for each; all if ``None``.
@@ -50,6 +52,7 @@ class Recipe:
     precision: Precision = "float32"
     half_size: float = 0.0
     train_units: int | None = None
+    optimiser: Optimiser = "sgd"
 
     def __post_init__(self) -> None:
         length = self.epochs if self.iterations is None else self.iterations
@@ -118,5 +121,17 @@ RECIPES: dict[str, Recipe] = {
         decay="matrices",
         crop_padding=2,
         half_size=0.75,
+    ),
+    # Ours, for small vision transformers: AdamW, one cosine cycle.
+    "transformer": Recipe(
+        epochs=6.0,
+        batch_size=64,
+        learning_rate=2e-3,
+        schedule="one-cycle",
+        warmup=0.5,
+        weight_decay=0.05,
+        decay="matrices",
+        crop_padding=2,
+        optimiser="adamw",
     ),
 }

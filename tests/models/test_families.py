@@ -37,6 +37,7 @@ SMALL = (
     "resnet8-scaled-branch",
     "cifar_resnext11-2x4",
     "wrn10-2",
+    "small-vit2",
 )
 CHAINS = ("plain14", "cifar_vgg16")
 
@@ -47,6 +48,7 @@ def narrow(name: str, **options: object) -> nn.Module:
     named = architecture_named(name)
     small = {} if name.startswith(("cifar_resnext", "wrn")) else {"width": 4}
     small |= {"stem": 4} if name.startswith("cifar_resnext") else {}
+    small |= {"width": 16} if name.startswith("small-vit") else {}
     model = Architecture(named.name, {**named.options, **small, "classes": 5, **options}).make()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -119,7 +121,13 @@ def test_every_family_unravels_and_recomposes(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "units"),
-    [("resnet14", 6), ("resnet11", 3), ("multi-residual8-3", 3), ("highway9", 5)],
+    [
+        ("resnet14", 6),
+        ("resnet11", 3),
+        ("multi-residual8-3", 3),
+        ("highway9", 5),
+        ("small-vit2", 4),
+    ],
 )
 def test_units_of_the_view(name: str, units: int) -> None:
     model = narrow(name)
@@ -149,7 +157,16 @@ def test_weights_of_a_name_load_into_what_the_name_makes_of_them(name: str) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet14", "resnet14v2", "wrn10-2", "highway9", "cifar_vgg16", "multi-residual14-3"]
+    "name",
+    [
+        "resnet14",
+        "resnet14v2",
+        "wrn10-2",
+        "highway9",
+        "cifar_vgg16",
+        "multi-residual14-3",
+        "small-vit3",
+    ],
 )
 def test_recognised_by_the_weights(name: str) -> None:
     model = narrow(name, channels=1)
@@ -214,8 +231,20 @@ def test_names_of_none(name: str, message: str) -> None:
         ("shortcut_variant", {"depth": 8, "variant": "none"}, "one of constant-.* got 'none'"),
         ("scaled_branches", {"depth": 8, "scaling": "none"}, "one of skipinit, .* got 'none'"),
         ("plain", {"depth": 9}, r"depth 6n \+ 2"),
+        ("small_vit", {"depth": 2, "width": 40}, "a multiple of 16, got 2 layers of width 40"),
     ],
 )
 def test_options_that_do_not_fit(family: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FAMILIES[family].make(**options)
+
+
+def test_a_small_vit_sees_where_a_patch_is_and_nothing_learned_says_so() -> None:
+    """Fixed positions: as many weights for any image, and patches that change places change the answer."""
+    model = narrow("small-vit2", channels=1)
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(1, 1, 8, 16, generator=generator)
+    turned = torch.cat([image[..., 8:], image[..., :8]], 3)
+    with torch.no_grad():
+        assert (model(image) - model(turned)).abs().max() > 1e-3
+        assert model(torch.randn(2, 1, 20, 12, generator=generator)).shape == (2, 5)
