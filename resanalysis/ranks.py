@@ -68,10 +68,18 @@ def together() -> Generator[None, None, None]:
         return
     import torch
     from torch import distributed
+    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+    from torch.distributed.rendezvous import rendezvous
 
     if torch.cuda.is_available():
         torch.cuda.set_device(ranks().local % torch.cuda.device_count())
-    distributed.init_process_group("gloo", timeout=_MEETING)
+    # The launcher's store outlives processes that it restarts: without a name of its own for each try, the new
+    # ones find the addresses of those that died, and wait.
+    store, rank, size = next(rendezvous("env://", timeout=_MEETING))
+    store = PrefixStore(f"try{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    distributed.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=_MEETING
+    )
     _wait_for(_PATIENCE)
     try:
         yield

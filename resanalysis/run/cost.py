@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 # Longer than this is said.
 LONG = 60.0
-# Examples in the timed batch, and what a pass takes once batch norm is folded.
+# Examples in a timed batch; batches at most, and seconds after which none is begun (another program may hold
+# the processor for a while: what counts is the fastest); what a pass takes once batch norm is folded.
 _EXAMPLES = 16
+_BATCHES = 6
+_TIMING = 0.5
 _PREPARED = 0.6
 
 
@@ -48,7 +51,7 @@ def duration(seconds: float) -> str:
 
 
 def seconds_per_pass(subject: Subject) -> float:
-    """How long one example takes through the whole network, of the faster of two batches; 0 without data.
+    """How long one example takes through the whole network, of the fastest of some batches; 0 without data.
 
     The network is taken as it was unraveled: routes run up to twice as fast, once they are prepared, which
     takes longer than this.
@@ -64,7 +67,7 @@ def seconds_per_pass(subject: Subject) -> float:
     batch = batches.batch(*next(batches.bounds()))
     times: list[float] = []
     with torch.inference_mode():
-        for _ in range(2):
+        while len(times) < 2 or (len(times) < _BATCHES and sum(times) < _TIMING):
             started = time.perf_counter()
             network(batch.inputs)
             if batches.device.type == "cuda":
