@@ -19,6 +19,17 @@ Recalibrate = Annotated[
 ]
 
 
+CalibrateOn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="Take the examples of --recalibrate and of means from these data, such as the training images, "
+        "and measure all of --data.",
+        show_default=False,
+    ),
+]
+
+
 class Replace(StrEnum):
     """What stands in for a deleted branch."""
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Comparing, Drawing, Output, Source
-from resanalysis.cli.subject import running, subject_of, subjects_of
+from resanalysis.cli.subject import reading, running, subject_of, subjects_of
 from resanalysis.experiments import experiment_named
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ class Plan:
     def with_images(self, wanted: bool) -> Plan:
         """The same, with what each route answers on each example, if that is wanted."""
         return replace(self, options={**self.options, "per_image": True}) if wanted else self
+
+    def calibrated_on(self, data: str | None) -> Plan:
+        """The same, with examples for statistics and means from other data, if any are named."""
+        return replace(self, options={**self.options, "calibrate_on": data}) if data else self
 
     def measuring(self, metric: str | None) -> Plan:
         """The same, scored by a user's own function ``module:function`` where there is one."""
@@ -79,9 +85,29 @@ def analyse(
     tables: dict[str, pd.DataFrame] = {}
     files: list[Path] = []
     for plan in plans:
+        if "calibrate_on" in plan.options:
+            plan = _with_calibration(plan, subject, source, output)
         tables[plan.stem], written = analysed(plan, subject, source, drawing, output, pool=pool)
         files += written
     show(output, tables, f"{', '.join(tables)} of {', '.join(models)}", files)
+
+
+def _with_calibration(
+    plan: Plan, subject: Subject | Several, source: Source, output: Output
+) -> Plan:
+    """The plan with the examples that ``--calibrate-on`` names, read as the model's own are."""
+    from resanalysis.checkpoint import check_fit
+    from resanalysis.run.model_data import data_for
+    from resanalysis.run.subject import Subject
+
+    if not isinstance(subject, Subject):
+        raise typer.BadParameter("--calibrate-on is for one model: give one, or leave it out")
+    info = getattr(subject.module, "resanalysis", None)
+    how = replace(reading(source, output), limit=None)
+    data = data_for(info, plan.options["calibrate_on"], how)
+    check_fit(subject.module, data.batch(0, 2)[0], info, subject.model, data.name)
+    functions = {**plan.functions, "calibrate_on": data}
+    return replace(plan, functions=functions, code={**plan.code, "calibrate_on": data.sha256})
 
 
 def analysed(

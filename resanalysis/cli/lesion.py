@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.altering import PerImage, Recalibrate, Replace, ReplaceBy
+from resanalysis.cli.altering import CalibrateOn, PerImage, Recalibrate, Replace, ReplaceBy
 from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
 from resanalysis.cli.subject import whole_numbers
@@ -73,6 +73,7 @@ def lesion(
             show_default=False,
         ),
     ] = None,
+    calibrate_on: CalibrateOn = None,
     until_width: Annotated[
         float | None,
         typer.Option(
@@ -107,5 +108,5 @@ def lesion(
         stem = "lesion_many"
         options = {"removed": removed, "draws": draws, "transitions": transitions.value}
     options |= {"recalibrate": recalibrate, "replace": replace.value, "mean_over": mean_over}
-    plan = Plan(stem, options).measuring(metric).with_images(per_image)
+    plan = Plan(stem, options).measuring(metric).with_images(per_image).calibrated_on(calibrate_on)
     analyse([plan], models, data, source, drawing, output, comparing)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.altering import PerImage, Recalibrate
+from resanalysis.cli.altering import CalibrateOn, PerImage, Recalibrate
 from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Data, Drawing, Model, Output, Source
 from resanalysis.cli.subject import whole_numbers
@@ -64,6 +64,7 @@ def rearrange(
     ] = None,
     per_image: PerImage = False,
     recalibrate: Recalibrate = None,
+    calibrate_on: CalibrateOn = None,
 ) -> None:
     """What is left when the units of the middle are rearranged.
 
@@ -89,5 +90,5 @@ def rearrange(
         "measure": None if measure is None else measure.value,
         "recalibrate": recalibrate,
     }
-    plan = Plan("rearrange", options).with_images(per_image)
+    plan = Plan("rearrange", options).with_images(per_image).calibrated_on(calibrate_on)
     analyse([plan], [model], data, source, drawing, output)

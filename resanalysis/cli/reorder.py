@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resanalysis.cli.altering import PerImage, Recalibrate
+from resanalysis.cli.altering import CalibrateOn, PerImage, Recalibrate
 from resanalysis.cli.analyse import Plan, analyse
 from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
 from resanalysis.cli.subject import whole_numbers
@@ -58,6 +58,7 @@ def reorder(
     metric: Metric = None,
     per_image: PerImage = False,
     recalibrate: Recalibrate = None,
+    calibrate_on: CalibrateOn = None,
 ) -> None:
     """The error with residual units in another order.
 
@@ -75,5 +76,10 @@ def reorder(
     }
     if swaps is not None:
         options["swaps"] = whole_numbers(swaps, "--swaps")
-    plan = Plan("reorder", options).measuring(metric).with_images(per_image)
+    plan = (
+        Plan("reorder", options)
+        .measuring(metric)
+        .with_images(per_image)
+        .calibrated_on(calibrate_on)
+    )
     analyse([plan], models, data, source, drawing, output, comparing)

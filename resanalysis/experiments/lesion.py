@@ -38,6 +38,7 @@ def lesion(
     recalibrate: int | None = None,
     replace: Replace = "zero",
     mean_over: int | None = None,
+    calibrate_on: Dataset | None = None,
     until_width: float | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
@@ -62,8 +63,11 @@ def lesion(
         ``element-mean`` of each element of its output in the intact network, or its output there on another
         of the examples (``resample``, drawn by ``seed``).
     mean_over : of a mean: set so many examples aside and average over them; 200 if left out.
+    calibrate_on : other data, such as training images, that the examples of ``recalibrate`` and of means are
+        taken from, so that all of ``data`` is measured.
     until_width : stop deleting a unit once the 95 % confidence sequence of its ``delta`` is this narrow; every
-        example for every unit if left out. Takes no ``metric``, ``recalibrate``, ``replace`` or ``answers``.
+        example for every unit if left out. Takes no ``metric``, ``recalibrate``, ``replace``,
+        ``calibrate_on`` or ``answers``.
     batch_size, device, store, show_progress : how it runs; they change no number.
     seed : of the bootstrap intervals, and of the order of the examples where units stop; nothing else here is
         random.
@@ -100,6 +104,7 @@ def lesion(
                 "recalibrate": recalibrate,
                 "replace": None if replace == "zero" else replace,
                 "mean_over": mean_over,
+                "calibrate_on": calibrate_on,
                 "per_image": answers,
             },
         )
@@ -109,7 +114,7 @@ def lesion(
         )  # fmt: skip
     protocol = protocol_of(
         network, data, seed, recalibrate=recalibrate, by=replace, mean_over=mean_over,
-        batch_size=batch_size, device=device, store=store,
+        calibrate_on=calibrate_on, batch_size=batch_size, device=device, store=store,
     )  # fmt: skip
     data = protocol.measured
     scores = protocol.scored(

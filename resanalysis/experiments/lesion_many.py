@@ -38,6 +38,7 @@ def lesion_many(
     recalibrate: int | None = None,
     replace: Replace = "zero",
     mean_over: int | None = None,
+    calibrate_on: Dataset | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -59,7 +60,7 @@ def lesion_many(
         ``"excluded"``, or ``"both"`` protocols side by side (the paper does not say).
     metric : a score of your own, as in ``lesion``; its means are ``metric`` and ``intact_metric``.
     answers : as in ``lesion``.
-    recalibrate, replace, mean_over : as in ``lesion``.
+    recalibrate, replace, mean_over, calibrate_on : as in ``lesion``.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def lesion_many(
     names = list(dict.fromkeys(subset.units for _, subset in chosen))
     protocol = protocol_of(
         network, data, seed, recalibrate=recalibrate, by=replace, mean_over=mean_over,
-        batch_size=batch_size, device=device, store=store,
+        calibrate_on=calibrate_on, batch_size=batch_size, device=device, store=store,
     )  # fmt: skip
     data = protocol.measured
     scores = protocol.scored(

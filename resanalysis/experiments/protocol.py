@@ -120,6 +120,7 @@ def protocol_of(
     recalibrate: int | None = None,
     by: Replace = "zero",
     mean_over: int | None = None,
+    calibrate_on: Dataset | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     store: BlockStore | None = None,
@@ -131,19 +132,23 @@ def protocol_of(
     recalibrate : examples to estimate batch-norm statistics on.
     by, mean_over : what stands in for a deleted branch, and the number of examples of a mean: 200 if left
         out.
+    calibrate_on : where both kinds of examples come from; they are set aside of ``data`` if left out.
 
     Raises
     ------
-    ResanalysisError : if too few examples are left, the network has no batch norm, or its branches can have no
-        stand-in.
+    ResanalysisError : if too few examples are left, the network has no batch norm, its branches can have no
+        stand-in, or ``calibrate_on`` is for nothing or is what is measured.
     """
     calibration = means = None
+    averages = by in ("mean", "element-mean")
+    if calibrate_on is not None:
+        _check_elsewhere(calibrate_on, data, wanted=averages or recalibrate is not None)
     if recalibrate is not None:
         what = "batch-norm statistics are estimated anew"
-        calibration, data = set_aside(data, recalibrate, seed, what)
-    if by in ("mean", "element-mean"):
+        calibration, data = _apart(calibrate_on, data, recalibrate, seed, what)
+    if averages:
         n = MEANS_OVER if mean_over is None else mean_over
-        means, data = set_aside(data, n, seed, "means of branches are taken")
+        means, data = _apart(calibrate_on, data, n, seed, "means of branches are taken")
     elif mean_over is not None:
         raise ResanalysisError(
             f"--mean-over (mean_over=) says over how many examples a mean is, and {by} is none: leave it "
@@ -151,6 +156,9 @@ def protocol_of(
         )
     check_replace(network, by)
     plain = recalibrating(network, data, calibration)
+    if calibrate_on is not None:
+        facts = {"calibrate_on": calibrate_on.name, "calibrate_on_sha256": calibrate_on.sha256}
+        plain = replace(plain, facts={**plain.facts, **facts})
     if by == "zero":
         return plain
     facts = {**plain.facts, "replace": by}
@@ -161,6 +169,32 @@ def protocol_of(
         placed_network(network, device), means, by, batch_size=batch_size, store=prefixed(store, "means")
     )  # fmt: skip
     return replace(plain, network=lesioned, facts={**facts, "means_over": len(means)})
+
+
+def _check_elsewhere(calibrate_on: Dataset, data: Dataset, *, wanted: bool) -> None:
+    if not wanted:
+        raise ResanalysisError(
+            "--calibrate-on (calibrate_on=) says where examples for statistics or means come from, and none "
+            "are asked for: give it with --recalibrate, or with --replace mean or element-mean"
+        )
+    if calibrate_on.source.digest() == data.source.digest():
+        raise ResanalysisError(
+            f"{calibrate_on.name} is what is measured: leave out --calibrate-on (calibrate_on=), and some of "
+            "it is set aside"
+        )
+
+
+def _apart(
+    elsewhere: Dataset | None, data: Dataset, n: int, seed: int, what: str
+) -> tuple[Dataset, Dataset]:
+    """``n`` examples that are not measured, and those that are."""
+    if elsewhere is None:
+        return set_aside(data, n, seed, what)
+    if not 0 < n <= len(elsewhere):
+        raise ResanalysisError(
+            f"{what} on {n} examples of the {len(elsewhere)} in {elsewhere.name}: give 1 to {len(elsewhere)}"
+        )
+    return elsewhere.limited(n, seed), data
 
 
 def recalibrating(network: ResidualNetwork, data: Dataset, calibration: Dataset | None) -> Protocol:

@@ -36,6 +36,7 @@ def rearrange(
     stage: int | None = None,
     measure: Measure | None = None,
     recalibrate: int | None = None,
+    calibrate_on: Dataset | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -70,8 +71,8 @@ def rearrange(
     measure : what the score counts: ``accuracy`` (of the next token, for language models) where there
         are labels, else ``agreement`` with the intact network.
     answers : as in ``lesion``.
-    recalibrate : as in ``lesion``: set so many examples aside, and estimate batch-norm statistics on them for
-        every altered network.
+    recalibrate, calibrate_on : as in ``lesion``: set so many examples aside, and estimate batch-norm
+        statistics on them for every altered network.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def rearrange(
     _check(kinds, draws, loops, measure)
     runs = movable_runs(network, stage)
     spans, left_out = _chosen(middles(runs), sizes) if set(kinds) - {"swap"} else ([], [])
-    protocol = protocol_of(network, data, seed, recalibrate=recalibrate)
+    protocol = protocol_of(network, data, seed, recalibrate=recalibrate, calibrate_on=calibrate_on)
     data = protocol.measured
     yard = yardstick(network, data, measure, batch_size=batch_size, device=device)
     altered = list(rearrangements(network, kinds, spans, runs, draws=draws, loops=loops, seed=seed))

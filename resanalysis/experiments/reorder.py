@@ -60,6 +60,7 @@ def reorder(
     hold: Sequence[int] = (),
     metric: Metric | None = None,
     recalibrate: int | None = None,
+    calibrate_on: Dataset | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -85,8 +86,8 @@ def reorder(
         away.
     metric : a score of your own, as in ``lesion``; its mean is the column ``metric``.
     answers : as in ``lesion``.
-    recalibrate : as in ``lesion``: set so many examples aside, and estimate batch-norm statistics on them for
-        every order.
+    recalibrate, calibrate_on : as in ``lesion``: set so many examples aside, and estimate batch-norm
+        statistics on them for every order.
 
     Returns
     -------
@@ -109,7 +110,7 @@ def reorder(
     groups = _movable(network, hold)
     chosen = _chosen(len(network), groups, protocol, draws, swaps, seed)
     orders = [Order(tuple(range(len(network))), 0, 0), *chosen.orders]
-    rules = protocol_of(network, data, seed, recalibrate=recalibrate)
+    rules = protocol_of(network, data, seed, recalibrate=recalibrate, calibrate_on=calibrate_on)
     data = rules.measured
     scores = rules.scored(
         [reordered(network, order.units) for order in orders],

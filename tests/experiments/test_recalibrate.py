@@ -158,6 +158,27 @@ def test_numbers_of_a_lesion_are_those_of_the_evaluator(
     assert frame.loc[-1, ["stale", "stale_low", "stale_high"]].tolist() == [0, 0, 0]
 
 
+def test_examples_for_statistics_and_means_can_come_from_elsewhere(
+    network: ResidualNetwork, data: Dataset
+) -> None:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (30, 3, 16, 16), dtype=np.uint8)
+    training = ra.image_dataset(images, rng.integers(0, 5, 30), mean=[0.5] * 3, std=[0.25] * 3)
+    frame = ra.lesion(network, data, recalibrate=N, calibrate_on=training).set_index("unit")
+    routes = [intact(network), *(without(network, [unit]) for unit in range(6))]
+    few = training.limited(N, 0)
+    after = ra.evaluate(network, routes, data, calibration=few).mean("error")
+    assert frame["error_recalibrated"].to_numpy() == pytest.approx(after)
+    plain = ra.lesion(network, data).set_index("unit")
+    assert frame["error"].to_numpy() == pytest.approx(plain["error"]), "all of the data is measured"
+    assert frame.attrs["calibrate_on_sha256"] == training.sha256
+    protocol = protocol_of(network, data, 0, by="mean", mean_over=30, calibrate_on=training)
+    assert len(protocol.measured) == len(data)
+    for run in ("lesion_many", "reorder", "rearrange"):
+        table = getattr(ra, run)(network, data, recalibrate=N, calibrate_on=training, **RUNS[run])
+        assert table.attrs["n"] == len(data)
+
+
 def test_prune_estimates_on_examples_its_orders_are_found_on(
     network: ResidualNetwork, data: Dataset
 ) -> None:
@@ -222,6 +243,13 @@ def test_nonsense_is_refused_in_one_line(network: ResidualNetwork, data: Dataset
     refused("cannot be estimated on 1 example", recalibrate=1)
     refused("means of branches are taken on 200 examples", replace="mean")
     refused("over how many examples a mean is, and zero is none", mean_over=10)
+    refused("for statistics or means come from, and none are asked for", calibrate_on=data)
+    half = data.limited(30, 0)
+    refused("is what is measured: leave out --calibrate-on", calibrate_on=half, recalibrate=N)
+    other = ra.image_dataset(
+        np.full((5, 3, 16, 16), 7, np.uint8), np.zeros(5, int), mean=[0.5] * 3, std=[1.0] * 3
+    )
+    refused("on 20 examples of the 5 in", calibrate_on=other, recalibrate=N)
     refused("mean stands in for a branch, and here skips are cut", replace="mean", part="skip")
     torch.manual_seed(0)
     plain = nn.Sequential(
