@@ -14,8 +14,10 @@ train() {
     name=$1
     shift
     test -e "$out/$name/manifest.json" ||
-        resanalysis train --data "$data" --recipe quick --seed 0 --out "$out/$name" --arch "$name" "$@"
+        resanalysis train --data "$data" --seed 0 --out "$out/$name" --arch "$name" --recipe "$recipe" "$@"
 }
+
+recipe=quick
 
 train cifar_vgg16 --width 16
 # A matched set: as deep and as wide as each other, the same recipe.
@@ -28,3 +30,6 @@ train plain56 --width 8
 train stochastic-depth56 --width 8
 train resnet56 --width 8
 train resnet110v2 --width 8
+# The transformer's own.
+recipe=transformer
+train small-vit12 --width 48

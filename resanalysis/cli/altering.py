@@ -23,8 +23,8 @@ CalibrateOn = Annotated[
     str | None,
     typer.Option(
         metavar="DATA",
-        help="Take the examples of --recalibrate and of means from these data, such as the training images, "
-        "and measure all of --data.",
+        help="Take the examples of --recalibrate and of means from these data (their training part, if "
+        "they have one), and measure all of --data.",
         show_default=False,
     ),
 ]

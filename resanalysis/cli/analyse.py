@@ -104,7 +104,7 @@ def _with_calibration(
         raise typer.BadParameter("--calibrate-on is for one model: give one, or leave it out")
     info = getattr(subject.module, "resanalysis", None)
     how = replace(reading(source, output), limit=None)
-    data = data_for(info, plan.options["calibrate_on"], how)
+    data = data_for(info, plan.options["calibrate_on"], how, split="train")
     check_fit(subject.module, data.batch(0, 2)[0], info, subject.model, data.name)
     functions = {**plan.functions, "calibrate_on": data}
     return replace(plan, functions=functions, code={**plan.code, "calibrate_on": data.sha256})

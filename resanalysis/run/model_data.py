@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from warnings import warn
 
 from resanalysis.checkpoint import DataRecord, ModelInfo, Preprocessing, Sample, taken_by
@@ -33,9 +33,19 @@ SAMPLE_BYTES = 1_000_000
 _FOUND_AGAIN = ("cifar10", "cifar100", "fashion-mnist", "mnist")
 
 
-def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) -> Dataset:
+def data_for(
+    info: ModelInfo | None,
+    source: str,
+    how: Reading | None = None,
+    *,
+    split: Literal["train", "test"] = "test",
+) -> Dataset:
     """Data for a model: normalised as its checkpoint records, unless the user says otherwise; plain text
     as the model's own tokenizer cuts it.
+
+    Parameters
+    ----------
+    split : which part, of data sets that have a training and a test part.
     """
     how = how or Reading()
     info = info or ModelInfo(source)  # of which nothing is known
@@ -51,6 +61,7 @@ def data_for(info: ModelInfo | None, source: str, how: Reading | None = None) ->
         std=std,
         limit=how.limit,
         seed=how.image_seed,
+        split=split,
         image_size=how.image_size,
         crop=how.crop,
         interpolation=how.interpolation,
