@@ -1,4 +1,4 @@
-# make venv | demo | docs | networks | test | test-hostile | test-oldest | test-newest | lint | bench
+# make venv | demo | docs | networks | test | test-nightly | test-hostile | test-oldest | test-newest | lint | bench
 # The environment is .venv; nothing is installed outside it.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +12,7 @@ RUN := $(BIN)/resanalysis
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: venv networks demo docs test test-hostile test-oldest test-newest lint format bench clean FORCE
+.PHONY: venv networks demo docs test test-nightly test-hostile test-oldest test-newest lint format bench clean FORCE
 
 venv: $(STAMP)
 
@@ -61,7 +61,11 @@ networks: venv
 	@PATH="$(CURDIR)/$(BIN):$$PATH" studies/networks.sh $(FASHION) results/networks
 
 test: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# What takes much longer than the smaller test beside it in the ordinary suite.
+test-nightly: venv
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m nightly
 
 # 1,000 damaged or hostile checkpoints and 500 data sets, each from its seed; 50 kills, full disks, odd models;
 # counts at the end.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +25,22 @@ reads_archives = pytest.mark.skipif(
     find_spec("torch.export.pt2_archive") is None,
     reason="archives are read with torch 2.9 or later",
 )
+
+
+def pytest_collection_finish() -> None:
+    spare_the_collector()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _spared() -> Iterator[None]:
+    yield
+    spare_the_collector()
+
+
+def spare_the_collector() -> None:
+    """What is imported by now stays: every collection, and statsmodels asks for many, would go over it."""
+    gc.collect()
+    gc.freeze()
 
 
 def settle(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -25,14 +25,7 @@ class KerasLayer(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        names = [_own_name(variable, layer) for variable in layer.variables]
-        for name, variable in zip(names, layer.variables, strict=True):
-            value = variable.value.detach()
-            if variable.trainable and value.is_floating_point():
-                self.register_parameter(name, nn.Parameter(value))
-            else:
-                self.register_buffer(name, value)
-        of = {id(variable): name for name, variable in zip(names, layer.variables, strict=True)}
+        of = {id(variable): self._taken(variable, layer) for variable in layer.variables}
         trained = [of[id(variable)] for variable in layer.trainable_variables]
         kept = [of[id(variable)] for variable in layer.non_trainable_variables]
         parts = {
@@ -52,6 +45,15 @@ class KerasLayer(nn.Module):
             return layer.stateless_call(*state, *args, **kwargs)[0]
 
         self._run = run
+
+    def _taken(self, variable: Any, layer: Any) -> str:
+        """The name under which a variable's value is ours now."""
+        name, value = _own_name(variable, layer), variable.value.detach()
+        if variable.trainable and value.is_floating_point():
+            self.register_parameter(name, nn.Parameter(value))
+        else:
+            self.register_buffer(name, value)
+        return name
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         tensors = dict(self.named_parameters()) | dict(self.named_buffers())

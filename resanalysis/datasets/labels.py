@@ -179,8 +179,14 @@ def labels_of(
     labels = np.array([right[0] for _, right in kept], dtype=np.int64)
     if all(len(right) <= 1 for right in given.images.values()):
         return tuple(path for path, _ in kept), labels, None
+    accepted = _accepted([right for _, right in kept], given)
+    return tuple(path for path, _ in kept), labels, accepted
+
+
+def _accepted(kept: Sequence[tuple[int, ...]], given: LabelFile) -> NDArray[np.bool_]:
+    """Which classes (N, classes) are right for each image, of all that the file knows."""
     classes = 1 + max(label for right in given.images.values() for label in right)
     accepted = np.zeros((len(kept), classes), dtype=np.bool_)
-    for row, (_, right) in zip(accepted, kept, strict=True):
+    for row, right in zip(accepted, kept, strict=True):
         row[list(right)] = True
-    return tuple(path for path, _ in kept), labels, accepted
+    return accepted

@@ -51,12 +51,10 @@ def cka(
     if running.pop("batch_size", None) is not None:
         raise ResanalysisError("the batches of CKA are its minibatches: give minibatch instead")
     views = [one if device is None else one.to(device) for one in (network, other or network)]
-    tokens = views[0].units[0].in_shape[0] if len(views[0].units[0].in_shape) == 2 else 1
-    size = max(1, minibatch // tokens)
-    first, second = (
-        Batches.of(view, examples, batch_size=size, **running)
-        for view, examples in zip(views, (data, other_data or data), strict=True)
-    )
+    shape = views[0].units[0].in_shape
+    running["batch_size"] = max(1, minibatch // (shape[0] if len(shape) == 2 else 1))
+    first = Batches.of(views[0], data, **running)
+    second = Batches.of(views[1], other_data or data, **running)
 
     def measure(batch: Batch) -> Block:
         mine = _grams(views[0], batch)
@@ -66,16 +64,19 @@ def cka(
         pairs = {"ab": _hsic(mine, theirs), "aa": _hsic(mine, mine), "bb": _hsic(theirs, theirs)}
         return {name: np.atleast_3d(values.cpu().numpy()) for name, values in pairs.items()}
 
-    blocks = first.each("cka", measure)
-    stages = [[0, *(unit.stage for unit in view.units)] for view in views]
-    frame = pd.DataFrame(
-        {"unit_a": a - 1, "unit_b": b - 1, "cka": value, "stage_a": stages[0][a], "stage_b": stages[1][b]}
-        for (a, b), value in np.ndenumerate(_aligned(blocks))
-    )  # fmt: skip
+    frame = _table(_aligned(first.each("cka", measure)), views)
     frame.attrs = Provenance.of(
         network, data, seed, other=None if other is None else other.name, minibatch=minibatch
     ).facts()
     return frame
+
+
+def _table(pairs: NDArray[np.floating], views: Sequence[ResidualNetwork]) -> pd.DataFrame:
+    stages = [[0, *(unit.stage for unit in view.units)] for view in views]
+    return pd.DataFrame(
+        {"unit_a": a - 1, "unit_b": b - 1, "cka": value, "stage_a": stages[0][a], "stage_b": stages[1][b]}
+        for (a, b), value in np.ndenumerate(pairs)
+    )  # fmt: skip
 
 
 def _aligned(blocks: Sequence[Block]) -> NDArray[np.floating]:

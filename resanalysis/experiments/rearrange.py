@@ -13,7 +13,7 @@ import torch
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
-from resanalysis.measures.yardstick import Measure, Yardstick, yardstick
+from resanalysis.measures.baselines import Baselines, Measure, baselines
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
@@ -84,7 +84,7 @@ def rearrange(
         ``agreement``, ``kl``, in every row the intact network's ``intact_error`` and the ``chance``;
         last ``size``, the units of the middle, whether they moved or not. With ``recalibrate``,
         ``score_recalibrated`` with its interval, and the other numbers, with statistics estimated anew, by
-        the yardstick of the intact network with statistics estimated anew.
+        the intact network with statistics estimated anew.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def rearrange(
     spans, left_out = _chosen(middles(runs), sizes) if set(kinds) - {"swap"} else ([], [])
     protocol = protocol_of(network, data, seed, recalibrate=recalibrate, calibrate_on=calibrate_on)
     data = protocol.measured
-    yard = yardstick(network, data, measure, batch_size=batch_size, device=device)
+    base = baselines(network, data, measure, batch_size=batch_size, device=device)
     altered = list(rearrangements(network, kinds, spans, runs, draws=draws, loops=loops, seed=seed))
     scores = protocol.scored(
         [intact(network), *(one.route for one in altered)],
@@ -131,10 +131,10 @@ def rearrange(
         }
         for one in altered
     ]
-    frame = pd.DataFrame(rows).join(_measured(scores, yard, seed))
-    frame["chance"], frame["size"] = yard.chance, frame.pop("size")
+    frame = pd.DataFrame(rows).join(_measured(scores, base, seed))
+    frame["chance"], frame["size"] = base.chance, frame.pop("size")
     if recalibrate is not None:
-        frame = frame.join(_measured(scores, yard, seed, AGAIN))
+        frame = frame.join(_measured(scores, base, seed, AGAIN))
     if answers is not None:
         frame["route"] = range(len(frame))
     frame.attrs = Provenance.of(
@@ -148,22 +148,22 @@ def rearrange(
         left_out=left_out,
         movable=sum(len(run) for run in runs),
         runs=[[run[0], run[-1]] for run in runs],
-        measure=yard.measure,
-        intact_measure=float(yard.intact.mean()),
+        measure=base.measure,
+        intact_measure=float(base.intact.mean()),
         **protocol.facts,
-        chance=yard.chance,
-        chance_answer=yard.answer,
+        chance=base.chance,
+        chance_answer=base.answer,
     ).facts()
     return frame
 
 
-def _measured(scores: Scores, yard: Yardstick, seed: int, again: str = "") -> pd.DataFrame:
+def _measured(scores: Scores, base: Baselines, seed: int, again: str = "") -> pd.DataFrame:
     """The score of every route and the rest, of the names that end in ``again``."""
-    of_examples = scores.values[f"{'agreement' if yard.measure == 'agreement' else 'error'}{again}"]
+    of_examples = scores.values[f"{'agreement' if base.measure == 'agreement' else 'error'}{again}"]
     right = of_examples.astype(np.float64)
-    if yard.measure == "accuracy":
+    if base.measure == "accuracy":
         right = 1 - right
-    found = replace(yard, intact=right[0]).normalised(right, seed=seed)
+    found = replace(base, intact=right[0]).normalised(right, seed=seed)
     names = ("score", "score_low", "score_high")
     frame = pd.DataFrame(dict(zip(names, found, strict=True)))
     for name in ("error", "loss", "agreement", "kl"):

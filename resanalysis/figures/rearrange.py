@@ -52,7 +52,7 @@ _LOOKS: dict[str, tuple[str, str, Any]] = {
     "parallel": (PURPLE, "s", (0, (6, 1.2, 1, 1.2))),
     "looped": (BROWN, "D", (0, (5, 1, 1, 1, 1, 1))),
 }
-# Intervals of a score whose yardstick is short can be huge; the axis follows the scores.
+# Where the intact network is little better than chance, intervals can be huge; the axis follows the scores.
 _ROOM = 0.3
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -263,11 +263,16 @@ def _predictors(frame: pd.DataFrame) -> Headlines:
     return [
         (
             f"{row['measure']} with damage ({damage})",
-            f"Spearman {row['correlation']:+.2f}  "
-            f"({row['correlation_low']:+.2f} to {row['correlation_high']:+.2f}; {row['units']} units)",
+            f"Spearman {row['correlation']:+.2f}  ({_interval(row)}; {row['units']} units)",
         )
         for row in ranked[:3]
     ]
+
+
+def _interval(row: dict[str, Any], level: str = "") -> str:
+    """Of a correlation; three units have none, and a manifest has ``None`` for what is no number."""
+    low, high = row["correlation_low"], row["correlation_high"]
+    return "no interval" if low is None or np.isnan(low) else f"{level}{low:+.2f} to {high:+.2f}"
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
@@ -282,7 +287,6 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
         Finding(
             f"Of the cheap measures, “{label}” tells best what a deletion costs in {best['damage']}: "
             f"Spearman {best['correlation']:+.2f}.".replace("-", "−"),
-            f"95 %: {best['correlation_low']:+.2f} to {best['correlation_high']:+.2f} over "
-            f"{best['units']} units; {examples(frame)}",
+            f"{_interval(best, '95 %: ')} over {best['units']} units; {examples(frame)}",
         )
     ]

@@ -50,11 +50,6 @@ def paired_intervals(
     return Band(*(np.array(ends) for ends in zip(*found, strict=True)))
 
 
-def interval_of(values: ArrayLike, *, level: float = 0.95, seed: int = 0) -> Interval:
-    """``intervals_of`` a single row (N,)."""
-    return intervals_of(np.asarray(values)[None], level=level, seed=seed).row(0)
-
-
 def paired_interval(
     first: ArrayLike, second: ArrayLike, *, level: float = 0.95, seed: int = 0
 ) -> Interval:

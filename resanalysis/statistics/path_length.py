@@ -101,11 +101,6 @@ def parsed_survival(text: str, units: int) -> list[float]:
     return linear_survival(units, last) if rule == "linear" else [last] * units
 
 
-def share_between(probabilities: Sequence[Fraction | float], low: int, high: int) -> float:
-    """Probability of a length from ``low`` to ``high``, both counted in."""
-    return float(sum(probabilities[max(0, low) : high + 1]))
-
-
 def central_interval(
     probabilities: Sequence[Fraction | float], share: float = 0.95
 ) -> tuple[int, int]:

@@ -92,11 +92,17 @@ def commands(model: Path, data: Path) -> dict[str, list[object]]:
 
 
 @pytest.mark.parametrize("stem", list(CONTRACT))
-def test_a_command_writes_what_the_contract_says(
+def test_a_command_writes_what_the_contract_says_and_prints_the_table(
     stem: str, model: Path, data: Path, tmp_path: Path
 ) -> None:
-    result = succeed(*commands(model, data)[stem], out=tmp_path)
+    result = succeed(*commands(model, data)[stem], "--json", out=tmp_path)
     rows = rows_of(tmp_path / f"{stem}.csv")
+    printed = json.loads(result.stdout)  # the table, and nothing else
+    assert len(printed) == len(rows)
+    for row, texts in zip(printed, rows, strict=True):
+        assert list(row) == list(texts)
+        for column, value in row.items():
+            assert text_of(value) == texts[column], column
     columns = CONTRACT[stem].split(",")
     assert list(rows[0])[: len(columns)] == columns
     assert (tmp_path / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
@@ -116,22 +122,13 @@ def test_a_command_writes_what_the_contract_says(
             assert entry["view"]["units"] == 6
             assert entry["view"]["transitions"] == [2, 4]
         assert len(entry["model_sha256"]) == len(entry["data_sha256"]) == 64
-    assert f"{stem}.csv" in result.stdout.replace("\n", "")
     assert not (tmp_path / ".partial").exists()
 
 
-@pytest.mark.parametrize("stem", list(CONTRACT))
-def test_json_is_the_table_and_nothing_else(
-    stem: str, model: Path, data: Path, tmp_path: Path
-) -> None:
-    result = succeed(*commands(model, data)[stem], "--json", out=tmp_path)
-    printed = json.loads(result.stdout)
-    written = rows_of(tmp_path / f"{stem}.csv")
-    assert len(printed) == len(written)
-    for row, texts in zip(printed, written, strict=True):
-        assert list(row) == list(texts)
-        for column, value in row.items():
-            assert text_of(value) == texts[column], column
+def test_without_json_a_command_names_its_files(model: Path, data: Path, tmp_path: Path) -> None:
+    for stem in ("lesion", "paths"):
+        result = succeed(*commands(model, data)[stem], out=tmp_path)
+        assert f"{stem}.csv" in result.stdout.replace("\n", "")
 
 
 def text_of(value: Any) -> str:
@@ -148,13 +145,9 @@ def test_quiet_says_nothing(model: Path, data: Path, tmp_path: Path) -> None:
 
 
 def test_commands_share_a_folder(model: Path, data: Path, tmp_path: Path) -> None:
-    for stem in ("lesion", "lesion_many", "paths"):
+    for stem in ("inspect", "paths"):
         succeed(*commands(model, data)[stem], "--quiet", out=tmp_path)
-    assert sorted(json.loads((tmp_path / "manifest.json").read_text())) == [
-        "lesion",
-        "lesion_many",
-        "paths",
-    ]
+    assert sorted(json.loads((tmp_path / "manifest.json").read_text())) == ["inspect", "paths"]
 
 
 def test_lesion_errors_are_those_of_a_hook_that_zeroes_the_branch(

@@ -28,7 +28,7 @@ from resanalysis.experiments.prune_replace import spans_of
 from resanalysis.measures.cost import speed_ups, unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.run.store import PartialStore
-from resanalysis.statistics.intervals import interval_of, paired_rate_difference, wilson
+from resanalysis.statistics.intervals import intervals_of, paired_rate_difference, wilson
 from tests.conftest import cifar
 from tests.reference import post_activation_pass, with_zeroed
 
@@ -213,7 +213,7 @@ def test_rows_equal_a_loop_on_the_other_half(table: pd.DataFrame, data: Dataset)
         if row["removed"]:
             change = paired_rate_difference(wrong, base_wrong)
             assert (row["delta_low"], row["delta_high"]) == pytest.approx(change[1:])
-        loss = interval_of(losses, seed=1)
+        loss = intervals_of(losses[None], seed=1).row(0)
         assert row["loss"] == pytest.approx(loss.mean, rel=1e-3)
         assert (row["loss_low"], row["loss_high"]) == pytest.approx(loss[1:], rel=1e-3)
         agreement = (logits.argmax(1) == base.argmax(1)).float().mean()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
-from resanalysis.measures.yardstick import Yardstick, yardstick
+from resanalysis.measures.baselines import Baselines, baselines
 from resanalysis.network import ResidualNetwork
 from resanalysis.routes.rearranged import KINDS, middles
 from tests.conftest import Batches, cifar
@@ -195,8 +195,8 @@ def test_scores_are_normalised_and_intervals_paired(frame: pd.DataFrame, data: D
     drawn_labels = rng.integers(0, 4, 200)
     common = np.bincount(drawn_labels).argmax()
     constant = (drawn_labels == common).astype(float)
-    yard = Yardstick("accuracy", intact.astype(float), constant, int(common))
-    score, low, high = yard.normalised(route[None].astype(float))
+    base = Baselines("accuracy", intact.astype(float), constant, int(common))
+    score, low, high = base.normalised(route[None].astype(float))
     assert score[0] == pytest.approx(slow_score(route, intact, drawn_labels))
     ratios = []
     for _ in range(4000):
@@ -206,20 +206,20 @@ def test_scores_are_normalised_and_intervals_paired(frame: pd.DataFrame, data: D
     assert [low[0], high[0]] == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.015)
 
 
-def test_the_yardstick_is_resampled_with_the_score() -> None:
+def test_the_baselines_are_resampled_with_the_score() -> None:
     rng = np.random.default_rng(0)
     constant = (rng.random(50) < 0.3).astype(float)
     intact = np.maximum(constant, rng.random(50) < 0.7)
-    yard = Yardstick("accuracy", intact, constant, 0)
-    score, low, high = yard.normalised(np.stack([constant, intact, (constant + intact) / 2]))
+    base = Baselines("accuracy", intact, constant, 0)
+    score, low, high = base.normalised(np.stack([constant, intact, (constant + intact) / 2]))
     for found in (score, low, high):
         np.testing.assert_allclose(found, [0, 1, 0.5], atol=1e-12)
 
 
-def test_a_short_yardstick_has_no_interval() -> None:
+def test_an_intact_network_near_chance_has_no_interval() -> None:
     intact = np.array([1.0, 0.0, 0.0, 1.0])
     constant = np.array([1.0, 0.0, 0.0, 0.0])
-    score, low, high = Yardstick("accuracy", intact, constant, 0).normalised(intact[None])
+    score, low, high = Baselines("accuracy", intact, constant, 0).normalised(intact[None])
     assert score.tolist() == [1]
     assert np.isnan([low[0], high[0]]).all()
 
@@ -421,11 +421,11 @@ def test_every_row_of_a_language_model_equals_a_loop(
     assert frame["error"].nunique() > 1
 
 
-def test_the_yardstick_of_a_language_model(gpt2: nn.Module, tokens: Dataset) -> None:
+def test_the_baselines_of_a_language_model(gpt2: nn.Module, tokens: Dataset) -> None:
     inputs, labels = tokens.batch(0, 8)
     assert labels is not None
     network = ra.unravel(gpt2, inputs, group="layer")
-    yard = yardstick(network, tokens, "agreement", batch_size=3)
+    base = baselines(network, tokens, "agreement", batch_size=3)
     with torch.no_grad():
         answers = gpt2(**inputs).logits.argmax(-1)[:, :-1]  # type: ignore[arg-type]
     kept = labels[:, 1:] != -100
@@ -435,19 +435,19 @@ def test_the_yardstick_of_a_language_model(gpt2: nn.Module, tokens: Dataset) -> 
         )
         for token in range(40)
     ]
-    assert yard.chance == pytest.approx(max(shares))
-    assert yard.answer == int(np.argmax(shares))
-    assert (yard.intact == 1).all()
+    assert base.chance == pytest.approx(max(shares))
+    assert base.answer == int(np.argmax(shares))
+    assert (base.intact == 1).all()
     with torch.no_grad():
         right, _ = token_scores(gpt2(**inputs).logits, labels)  # type: ignore[arg-type]
-    yard = yardstick(network, tokens, batch_size=3)
-    assert yard.measure == "accuracy"
-    np.testing.assert_allclose(yard.intact, right)
+    base = baselines(network, tokens, batch_size=3)
+    assert base.measure == "accuracy"
+    np.testing.assert_allclose(base.intact, right)
     expected = [
-        float((row[k] == yard.answer).double().mean())
+        float((row[k] == base.answer).double().mean())
         for row, k in zip(labels[:, 1:], kept, strict=True)
     ]
-    np.testing.assert_allclose(yard.constant, expected)
+    np.testing.assert_allclose(base.constant, expected)
 
 
 def test_texts_count_alike_however_long() -> None:
@@ -455,9 +455,9 @@ def test_texts_count_alike_however_long() -> None:
     labels[0], labels[1, 1], labels[2, 1] = 7, 4, 4
     logits = F.one_hot(labels.roll(-1, 1).clamp(0), 8).float()
     network = ResidualNetwork(torch.nn.Identity(), (), torch.nn.Identity())
-    yard = yardstick(network, Batches(logits, labels), batch_size=2)
+    base = baselines(network, Batches(logits, labels), batch_size=2)
     # Token 7 is right three times of five, but in one text of three.
-    assert (yard.answer, yard.constant.tolist(), yard.intact.tolist()) == (4, [0, 1, 1], [1, 1, 1])
+    assert (base.answer, base.constant.tolist(), base.intact.tolist()) == (4, [0, 1, 1], [1, 1, 1])
 
 
 class Memory:

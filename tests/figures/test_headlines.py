@@ -10,6 +10,7 @@ import pytest
 
 from resanalysis.experiments import EXPERIMENTS
 from resanalysis.figures.headlines import headlines
+from resanalysis.figures.stream import findings
 
 
 def test_lesion() -> None:
@@ -247,6 +248,18 @@ def test_stream() -> None:
         ("ratio with damage (loss)", "Spearman +0.50  (+0.40 to +0.60; 4 units)"),
         ("gate with damage (loss)", "Spearman +0.25  (+0.15 to +0.35; 4 units)"),
     ]
+    few = {
+        "measure": "ratio",
+        "method": "spearman",
+        "damage": "loss",
+        "correlation": 0.5,
+        "units": 3,
+    }
+    for none in (float("nan"), None):  # of three units; as measured, and as read back
+        table.attrs["predicts"] = [few | {"correlation_low": none, "correlation_high": none}]
+        assert headlines("stream", table)[2][1] == "Spearman +0.50  (no interval; 3 units)"
+        (finding,) = findings(table)
+        assert finding.evidence.startswith("no interval over 3 units")
 
 
 def test_rearrange() -> None:

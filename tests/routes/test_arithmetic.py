@@ -113,7 +113,7 @@ def test_the_command_line_records_it(tmp_path: Path) -> None:
 
     from resanalysis.cli import app
 
-    words = ["lesion", "bundled:resnet56-fashion-mnist", "--data", "bundled:fashion-mnist-test"]
+    words = ["lesion", "bundled:resnet20-fashion-mnist", "--data", "bundled:fashion-mnist-test"]
     options = ["--limit", "4", "--arithmetic", "bf16", "--out", str(tmp_path), "--quiet"]
     assert CliRunner().invoke(app, [*words, *options]).exit_code == 0
     entry = json.loads((tmp_path / "manifest.json").read_text())["lesion"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from resanalysis.checkpoint import save_checkpoint
 from resanalysis.models.architecture import Architecture
@@ -58,6 +59,8 @@ def run(folder: Path, *launcher: str, out: str) -> str:
     return done.stdout
 
 
+@pytest.mark.nightly  # nearly all of its time is imports; test_forked_ranks has the same without
+@pytest.mark.slow
 def test_two_processes_make_the_table_of_one_and_a_kill_loses_nothing(tmp_path: Path) -> None:
     model = cifar(8, channels=1)
     settle(model)

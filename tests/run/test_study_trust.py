@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -89,7 +90,16 @@ def test_a_study_runs_code_only_where_the_user_agrees(
     assert "add --trust-study" in refused.output
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out").exists()
-    CliRunner().invoke(app, [*line, "--set", "model=absent.pt"])  # the user's own word, no code
+    asked: list[Any] = []
+
+    def ends_badly(step: Any, _: Any) -> tuple[int, str]:
+        asked.append(step)
+        return 1, ""
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resanalysis.run.study_steps._run", ends_badly)
+        CliRunner().invoke(app, [*line, "--set", "model=absent.pt"])  # the user's own word, no code
+    assert len(asked) == 1
     assert not (tmp_path / "ran").exists()
     CliRunner().invoke(app, [*line, "--trust-study"])
     assert (tmp_path / "ran").exists()

@@ -10,7 +10,6 @@ from scipy import stats
 
 from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.intervals import (
-    interval_of,
     intervals_of,
     paired_interval,
     paired_intervals,
@@ -62,7 +61,7 @@ def test_a_rate_gets_wilsons_interval_and_anything_else_a_bootstrap() -> None:
     # One row that is no rate makes none of them one: no table has two kinds of interval.
     mixed = np.vstack([rates, np.linspace(0, 1, 40)])
     assert intervals_of(mixed).low.tolist() == mean_band(mixed).low.tolist()
-    assert interval_of(rates[1]) == found.row(1)
+    assert intervals_of(rates[1:2]).row(0) == found.row(1)
     # A unit that could not be measured says nothing about the others.
     gap = intervals_of(np.vstack([rates, np.full(40, np.nan)]))
     assert gap.low[:3].tolist() == found.low.tolist()
@@ -88,9 +87,10 @@ def test_intervals_stay_in_range_and_one_example_has_none() -> None:
     assert (found.low <= found.mean).all()
     half = stats.t.ppf(0.975, 7) * stats.sem(losses, axis=1)
     assert (losses.mean(1) - half < 0).any()  # what a t interval would have said
-    assert np.isnan(interval_of([0.7])[1:]).all()
-    assert interval_of([0.7]).mean == 0.7
-    assert interval_of([1.0]).low == pytest.approx(wilson(1, 1)[0])
+    alone = intervals_of([[0.7]]).row(0)
+    assert np.isnan(alone[1:]).all()
+    assert alone.mean == 0.7
+    assert intervals_of([[1.0]]).row(0).low == pytest.approx(wilson(1, 1)[0])
 
 
 def test_wilson_covers_the_truth() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
@@ -17,10 +18,14 @@ from resanalysis.statistics.path_length import (
     path_counts,
     path_probabilities,
     remaining_fraction,
-    share_between,
     surviving_probabilities,
     units_of_depth,
 )
+
+
+def share_between(probabilities: Sequence[Fraction | float], low: int, high: int) -> float:
+    """Probability of a length from ``low`` to ``high``, both counted in."""
+    return float(sum(probabilities[max(0, low) : high + 1]))
 
 
 @pytest.mark.parametrize("units", [1, 2, 5, 8])

@@ -259,8 +259,9 @@ def test_a_detectors_backbone(images: Tensor) -> None:
         backbone_name="resnet18", weights=None, trainable_layers=5
     )
     model = torchvision.models.detection.FasterRCNN(
-        backbone, 4, min_size=64, max_size=64, box_score_thresh=0.0, box_detections_per_img=5
-    ).eval()
+        backbone, 4, min_size=64, max_size=64, box_score_thresh=0.0, box_detections_per_img=5,
+        rpn_pre_nms_top_n_test=40, rpn_post_nms_top_n_test=20,
+    ).eval()  # fmt: skip
     pictures = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
     def best(output: list[dict[str, Tensor]], labels: Tensor | None, intact: Any) -> Tensor:

@@ -13,15 +13,16 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.view.check import check_view
 from tests.conftest import cifar, settle
 
+LONG = (pytest.mark.slow, pytest.mark.nightly)  # as another of its kind, but for its size
 FAMILIES = [
     # name, units, stages, transitions, bridges
     ("resnet18", 8, 4, 3, 0),
     ("resnet34", 16, 4, 3, 0),
     ("resnet50", 16, 4, 4, 0),
-    ("resnet101", 33, 4, 4, 0),
-    ("resnet152", 50, 4, 4, 0),
+    pytest.param("resnet101", 33, 4, 4, 0, marks=LONG),
+    pytest.param("resnet152", 50, 4, 4, 0, marks=LONG),
     ("resnext50_32x4d", 16, 4, 4, 0),
-    ("wide_resnet50_2", 16, 4, 4, 0),
+    pytest.param("wide_resnet50_2", 16, 4, 4, 0, marks=LONG),
     ("mobilenet_v2", 10, 5, 0, 4),
     ("convnext_tiny", 18, 4, 0, 3),
 ]
@@ -345,12 +346,13 @@ def test_plain_network_is_a_chain_of_layers() -> None:
 
 
 @pytest.mark.slow
-def test_hundreds_of_units_unravel_in_seconds() -> None:
+@pytest.mark.parametrize("units", [60, pytest.param(300, marks=pytest.mark.nightly)])
+def test_many_units_unravel_in_seconds(units: int) -> None:
     torch.manual_seed(0)
-    model = CifarResNet(602, width=2).eval()
+    model = CifarResNet(2 * units + 2, width=2).eval()
     network = unravel(model, torch.randn(2, 3, 8, 8))
-    assert len(network) == 300
-    assert network.units[299].name == "layer3.99"
+    assert len(network) == units
+    assert network.units[-1].name == f"layer3.{units // 3 - 1}"
 
 
 def test_view_is_a_residual_network(images: Tensor) -> None:

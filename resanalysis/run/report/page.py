@@ -16,7 +16,7 @@ from resanalysis.experiments import EXPERIMENTS
 from resanalysis.figures.words import Finding
 from resanalysis.run.atomic import ResultsError, write_atomically
 from resanalysis.run.report.results import Result
-from resanalysis.run.report.section import Of, Section, View, section, view
+from resanalysis.run.report.section import Of, Picture, Section, View, section, view
 from resanalysis.run.report.svg import dark_colours
 from resanalysis.run.report.together import Pairs, together
 
@@ -108,19 +108,6 @@ def rendered(
     status: Status,
 ) -> str:
     """The page's text."""
-    titles = {one.stem: one.title for one in sections}
-    pairs = () if status.pairs is None else status.pairs.findings
-    findings = [_said(one, "pairs", "Model against model") for one in pairs]
-    findings += [
-        _said(one, stem, heading, label)
-        for stem, heading in titles.items()
-        for label, some in found.items()
-        for result in some
-        if result.stem == stem
-        for one in result.findings()
-    ]
-    pictures = [view.picture for one in sections for view in one.views]
-    pictures += [one.together for one in sections if one.together is not None]
     return (
         _environment()
         .get_template("page.html")
@@ -131,15 +118,35 @@ def rendered(
             pending=[{"stem": stem, "cost": cost} for stem, cost in status.pending],
             pairs=status.pairs,
             sections=sections,
-            findings=findings,
+            findings=_findings(sections, found, status.pairs),
             left_out=status.left_out,
             command=status.command,
             versions=_versions([result for some in found.values() for result in some]),
             css=_part("page.css"),
             script=_part("page.js"),
-            dark_colours=dark_colours("".join(one.wide for one in pictures)),
+            dark_colours=dark_colours("".join(one.wide for one in _pictures(sections))),
         )
     )
+
+
+def _findings(
+    sections: Sequence[Section], found: Mapping[str, list[Result]], pairs: Pairs | None
+) -> list[dict[str, str]]:
+    """What sets the models apart, and what each experiment found, in the order of the sections."""
+    apart = () if pairs is None else pairs.findings
+    said = [_said(one, "pairs", "Model against model") for one in apart]
+    for part in sections:
+        of = [
+            (label, one) for label, some in found.items() for one in some if one.stem == part.stem
+        ]
+        for label, result in of:
+            said += [_said(one, part.stem, part.title, label) for one in result.findings()]
+    return said
+
+
+def _pictures(sections: Sequence[Section]) -> list[Picture]:
+    alone = [view.picture for one in sections for view in one.views]
+    return alone + [one.together for one in sections if one.together is not None]
 
 
 def _said(finding: Finding, stem: str, title: str, model: str = "") -> dict[str, str]:
@@ -159,24 +166,37 @@ def model_facts(of: Of, found: Sequence[Result]) -> dict[str, Any]:
     if not found:
         return {"label": of.label, "intact": None, "facts": [("Model", of.asked.model)]}
     entries = [result.entry for result in found]
-    shape: Mapping[str, Any] = next((e["view"] for e in entries if e.get("view")), {})
-    measured = next((e for e in entries if (e.get("facts") or {}).get("n")), entries[0])
-    facts: Mapping[str, Any] = measured.get("facts") or {}
-    skips = ", ".join(f"{number} {kind}" for kind, number in (shape.get("skips") or {}).items())
     rows = [
         ("Model", of.asked.model if of.label else ""),
-        ("Chain", f"{shape.get('units')} units in {shape.get('stages')} stages; skips: {skips}"),
-        ("Parameters in units", f"{int(shape.get('parameters') or 0):,}"),
-        ("Data", f"{facts.get('data') or (measured.get('options') or {}).get('data')}"),
-        ("Examples", _examples(facts)),
-        ("Model sha256", _brief(measured.get("model_sha256"))),
-        ("Data sha256", _brief(measured.get("data_sha256"))),
+        *_of_the_chain(entries),
+        *_of_the_data(entries),
     ]
     return {
         "label": of.label,
         "intact": _intact(found),
         "facts": [(name, text) for name, text in rows if text and text != "None"],
     }
+
+
+def _of_the_chain(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    shape: Mapping[str, Any] = next((e["view"] for e in entries if e.get("view")), {})
+    skips = ", ".join(f"{number} {kind}" for kind, number in (shape.get("skips") or {}).items())
+    return [
+        ("Chain", f"{shape.get('units')} units in {shape.get('stages')} stages; skips: {skips}"),
+        ("Parameters in units", f"{int(shape.get('parameters') or 0):,}"),
+    ]
+
+
+def _of_the_data(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """From the first experiment that measured examples."""
+    measured = next((e for e in entries if (e.get("facts") or {}).get("n")), entries[0])
+    facts: Mapping[str, Any] = measured.get("facts") or {}
+    return [
+        ("Data", f"{facts.get('data') or (measured.get('options') or {}).get('data')}"),
+        ("Examples", _examples(facts)),
+        ("Model sha256", _brief(measured.get("model_sha256"))),
+        ("Data sha256", _brief(measured.get("data_sha256"))),
+    ]
 
 
 def _examples(facts: Mapping[str, Any]) -> str:

@@ -54,10 +54,10 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
     ----------
     entry : the command's entry in ``manifest.json``.
     """
-    if stem in ("paths", "inspect"):
-        units = (entry.get("view") or {}).get("units") or (entry.get("options") or {}).get("units")
-        return f"{units} units; nothing here is random." if units else "Nothing here is random."
     options: Mapping[str, Any] = entry.get("options") or {}
+    if stem in ("paths", "inspect"):
+        units = (entry.get("view") or {}).get("units") or options.get("units")
+        return f"{units} units; nothing here is random." if units else "Nothing here is random."
     facts: Mapping[str, Any] = entry.get("facts") or {}
     parts = [
         f"N = {facts.get('n', entry.get('n'))} examples of {options.get('data')}",
@@ -67,16 +67,10 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
         STAND_INS.get(str(facts.get("replace")), ""),
         TRANSITIONS.get(str(facts.get("transitions", stem)), ""),
         "the skip is cut here and the branch kept" if options.get("part") == "skip" else "",
+        _kinds(stem, options),
+        _draws(options),
+        f"seed {entry.get('seed')}",
     ]
-    if "kinds" in options:
-        kinds = options["kinds"]
-        named = kinds if isinstance(kinds, str) else ", ".join(map(str, kinds))
-        parts.append(f"layers of the kind {named}" if stem == "response" else named)
-    if "draws" in options and options["draws"] is not None:
-        parts.append(
-            f"{options['draws']} random {'draws per k' if 'removed' in options else 'orders'}"
-        )
-    parts.append(f"seed {entry.get('seed')}")
     return "; ".join(part for part in parts if part) + "."
 
 
@@ -84,6 +78,20 @@ def _again(facts: Mapping[str, Any]) -> str:
     n = facts.get("recalibrate")
     again = f"and once more with statistics estimated on {n} examples that are not measured"
     return again if n else ""
+
+
+def _kinds(stem: str, options: Mapping[str, Any]) -> str:
+    if "kinds" not in options:
+        return ""
+    kinds = options["kinds"]
+    named = kinds if isinstance(kinds, str) else ", ".join(map(str, kinds))
+    return f"layers of the kind {named}" if stem == "response" else named
+
+
+def _draws(options: Mapping[str, Any]) -> str:
+    if options.get("draws") is None:
+        return ""
+    return f"{options['draws']} random {'draws per k' if 'removed' in options else 'orders'}"
 
 
 def command_of(result: Result, asked: Asked) -> str:

@@ -23,8 +23,8 @@ Measure = Literal["accuracy", "agreement"]
 
 
 @dataclass(frozen=True, eq=False)
-class Yardstick:
-    """What a score is measured by, on the same examples as the score.
+class Baselines:
+    """The two networks that a score stands between, on the same examples as the score.
 
     Attributes
     ----------
@@ -67,14 +67,14 @@ class Yardstick:
         return found.mean, found.low, found.high
 
 
-def yardstick(
+def baselines(
     network: ResidualNetwork,
     data: EvaluationData,
     measure: Measure | None = None,
     *,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
-) -> Yardstick:
+) -> Baselines:
     """Run the intact network and count the right answers, before anything longer is begun.
 
     Parameters
@@ -99,7 +99,7 @@ def yardstick(
     weight = np.concatenate([np.full(len(row), 1 / max(len(row), 1)) for row in right])
     values, place = np.unique(np.concatenate(right), return_inverse=True)
     answer = int(values[np.bincount(place, weights=weight).argmax()])
-    found = Yardstick(
+    found = Baselines(
         measure=chosen,
         intact=np.array([np.mean(a == b) for a, b in zip(given, right, strict=True)]),
         constant=np.array([np.mean(row == answer) for row in right]),
@@ -110,7 +110,7 @@ def yardstick(
     return found
 
 
-def _nothing_to_lose(name: str, found: Yardstick) -> str:
+def _nothing_to_lose(name: str, found: Baselines) -> str:
     advice = "give it more varied examples"
     if found.measure == "accuracy":
         advice = "measure the agreement with the intact network instead (--measure agreement)"
@@ -137,7 +137,7 @@ def _answers(
 
     with torch.inference_mode():
         batches = Batches.of(network, data, batch_size=batch_size)
-        blocks = batches.each("yardstick", answers)
+        blocks = batches.each("baselines", answers)
     return _by_example(blocks, "given"), _by_example(blocks, "right")
 
 
