@@ -124,8 +124,9 @@ def lesion_until(
         network, device=device, parts=parts_run(network, routes)
     )  # once for all looks
     seen = _seen(
-        ready, routes, order, width, batch_size=batch_size, store=store, show_progress=show_progress
-    )
+        ready, routes, order, width, batch_size=batch_size, device=device, store=store,
+        show_progress=show_progress,
+    )  # fmt: skip
     error = seen.values["error"]
     change = difference_sequence(error, error[0])
     narrow = int((change.high - change.low <= width)[1:].sum())
@@ -165,6 +166,7 @@ def _seen(
     width: float,
     *,
     batch_size: int | None,
+    device: torch.device | str | None,
     store: BlockStore | None,
     show_progress: bool,
 ) -> Seen:
@@ -182,6 +184,7 @@ def _seen(
             chosen,
             Section(data, start, stop),
             fast=False,
+            device=device if network.files is not None else None,  # else it is there
             store=prefixed(store, f"until {start} {now}"),
             batch_size=batch_size,
             show_progress=show_progress,
