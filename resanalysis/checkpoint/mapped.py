@@ -106,6 +106,8 @@ def mapped_files(folder: Path) -> MappedFiles:
     tensors: dict[str, Tensor] = {}
     maps: list[mmap.mmap] = []
     for path in paths:
+        if not path.stat().st_size:
+            raise _cut_short(path)
         with path.open("rb") as file:
             # For reading alone: a private copy would count as memory promised, and a file larger than the
             # machine's memory be refused.
@@ -115,6 +117,10 @@ def mapped_files(folder: Path) -> MappedFiles:
     return MappedFiles(tensors, tuple(maps))
 
 
+def _cut_short(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is no safetensors file, or is cut short")
+
+
 def _tensors(mapped: mmap.mmap, path: Path) -> dict[str, Tensor]:
     """The tensors of one file, by the places its header gives.
 
@@ -122,7 +128,7 @@ def _tensors(mapped: mmap.mmap, path: Path) -> dict[str, Tensor]:
     """
     length = int.from_bytes(mapped[:8], "little")
     if not 0 < length <= min(_LONGEST, len(mapped) - 8):
-        raise CheckpointError(f"{path} is no safetensors file, or is cut short")
+        raise _cut_short(path)
     try:
         header: dict[str, Any] = json.loads(mapped[8 : 8 + length])
         header.pop("__metadata__", None)

@@ -4,8 +4,8 @@
 minutes.
 
 The limit is ``RLIMIT_DATA``: all memory that a process may write to, torch and its libraries included. The
-weights' files are mapped for reading and do not count; what is read of them is bounded by the second number, the
-most memory that was resident (``ru_maxrss``).
+weights' files are mapped for reading and do not count; what is read of them is bounded by the second number,
+the most memory that was resident (``ru_maxrss``).
 """
 
 from __future__ import annotations
