@@ -138,8 +138,8 @@ def protocol_of(
     Raises
     ------
     ResanalysisError : if too few examples are left, the network has no batch norm, its branches can have no
-        stand-in, or ``calibrate_on`` is for nothing or is what is measured; for any of these where the network's
-        weights are in files.
+        stand-in, or ``calibrate_on`` is for nothing or is what is measured; for any of these where the weights
+        are in files.
     """
     replaced = None if by == "zero" else by
     check_streams(network, {"recalibrate": recalibrate, "replace": replaced})
