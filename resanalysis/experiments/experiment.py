@@ -106,13 +106,14 @@ class Experiment:
         return found if isinstance(found, dict) else {self.stem: found}
 
     def _check_in_memory(self, subject: Any) -> None:
-        network = getattr(subject, "network", None)
-        if self.streams or self.takes == "view" or network is None or network.files is None:
+        if self.streams or self.takes == "view":
             return
-        raise ResanalysisError(
-            f"{self.stem} needs all weights of {network.name} in memory, and they are in their files: inspect, "
-            "lesion and reorder alone read them a unit at a time (--stream-weights)"
-        )
+        for name, module in getattr(subject, "modules", {}).items():
+            if getattr(getattr(module, "resanalysis", None), "files", None) is not None:
+                raise ResanalysisError(
+                    f"{self.stem} needs all weights of {name} in memory, and they are in their files: inspect, "
+                    "lesion and reorder alone read them a unit at a time (--stream-weights)"
+                )
 
     def _with_images(self, subject: Any, options: dict[str, Any]) -> dict[str, pd.DataFrame]:
         from resanalysis.experiments.per_image import tables_beside

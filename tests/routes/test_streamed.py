@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from torch import Tensor, fx
 
 import resanalysis as ra
 from resanalysis import Answers, ResanalysisError
+from resanalysis.checkpoint import ModelInfo
 from resanalysis.datasets.tokens import token_dataset
 from resanalysis.experiments import experiment_named
 from resanalysis.network import ResidualNetwork
@@ -183,9 +184,15 @@ def test_bf16_of_other_weights_is_refused(networks: Pair, data: Any) -> None:
 def test_other_experiments_say_which_ones_can(networks: Pair) -> None:
     class Subject:
         network = networks[1]
+        modules: ClassVar = {"big": torch.nn.Linear(1, 1)}
         survival = None
 
-    with pytest.raises(ResanalysisError, match=r"gradients needs all weights .*lesion and reorder"):
+    object.__setattr__(
+        Subject.modules["big"], "resanalysis", ModelInfo("hf:big", files=networks[1].files)
+    )
+    with pytest.raises(
+        ResanalysisError, match=r"gradients needs all weights of big .*lesion and reorder"
+    ):
         experiment_named("gradients").measure(Subject())
     assert len(experiment_named("paths").measure(Subject())["paths"]) > 1
 
