@@ -108,9 +108,7 @@ def load(
     else:
         model, info = _from_file(Path(text), wanted, trust_pickle)
     model.eval()
-    check_finite(model, text)
-    if info.files is not None:
-        info.files.release()
+    check_finite(model, text, info.files)
     if submodule:
         model = submodule_of(model, submodule)
     object.__setattr__(model, "resanalysis", info)

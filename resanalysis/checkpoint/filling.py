@@ -19,6 +19,7 @@ from resanalysis.errors import out_of_memory, quoted, shown
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.names import architecture_named
 from resanalysis.models.recognise import recognised
+from resanalysis.network import WeightFiles
 
 MOST_LAYERS = 3000
 """More than twice the deepest residual network published, 1,202 layers; each costs time to make."""
@@ -227,8 +228,8 @@ def _taken_in_order(
     return {name: state[key] for name, key in taken.items()}
 
 
-def check_finite(model: nn.Module, name: str) -> None:
-    """Refuse NaN weights.
+def check_finite(model: nn.Module, name: str, files: WeightFiles | None = None) -> None:
+    """Refuse NaN weights; each tensor is let go of where it is in ``files``.
 
     Raises
     ------
@@ -240,6 +241,8 @@ def check_finite(model: nn.Module, name: str) -> None:
             raise CheckpointError(
                 f"{name}: {bad} of {value.numel()} values of {shown(key)} are NaN or infinite"
             )
+        if files is not None:
+            files.release()
 
 
 def _all_finite(value: Tensor) -> bool:

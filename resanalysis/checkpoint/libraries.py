@@ -24,6 +24,7 @@ from resanalysis.checkpoint.presets import (
 from resanalysis.checkpoint.user_function import source_file, source_sha256, user_function
 from resanalysis.errors import ResanalysisError, out_of_memory, raised
 from resanalysis.models.architecture import Architecture
+from resanalysis.network import WeightFiles
 
 
 def weights_choice(name: str) -> tuple[str, bool]:
@@ -129,7 +130,7 @@ def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module
         f"hf:{folder}",
         type(model).__name__,
         of_hugging_face(path),
-        sha256=state_sha256(model),
+        sha256=state_sha256(model, files),
         tokenizer=folder,
         positions=positions if isinstance(positions, int) and positions > 0 else None,
         vocabulary=_vocabulary(model),
@@ -187,11 +188,13 @@ def from_python(name: str) -> tuple[nn.Module, ModelInfo]:
     return model, ModelInfo(f"python:{name}", type(model).__name__, sha256=digest)
 
 
-def state_sha256(model: nn.Module) -> str:
-    """Digest of a model's tensors, their names and their types."""
+def state_sha256(model: nn.Module, files: WeightFiles | None = None) -> str:
+    """Digest of a model's tensors, their names and their types; each is let go of where it is in ``files``."""
     digest = hashlib.sha256()
     for key, value in model.state_dict().items():
         digest.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy())
+        if files is not None:
+            files.release()
     return digest.hexdigest()
