@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,8 +49,9 @@ class MappedFiles:
 
     def release(self) -> None:
         """Let go of the memory of all that was read; what is used again is read again."""
-        for file in self._maps:
-            file.madvise(mmap.MADV_DONTNEED)
+        if sys.platform != "win32":  # which cannot be told so, and lets go where memory is short
+            for file in self._maps:
+                file.madvise(mmap.MADV_DONTNEED)
 
     def release_after(self, modules: Iterable[nn.Module]) -> None:
         """Let each module that has weights of its own let go of them once it has run."""

@@ -103,18 +103,15 @@ def evaluate(
     """
     if not routes or len(data) == 0:
         raise ResanalysisError(f"nothing to evaluate: {len(routes)} routes on {len(data)} examples")
+    scorer = partial(_scorer, metric, answers is not None)
     if network.files is not None:
         check_streams(network, {"recalibrate": calibration})
         batches = Batches.of(
             network, data, batch_size=batch_size, store=store, show_progress=show_progress
         )
         batches = replace(batches, device=torch.device(device or network.device))
-
-        def scorer(output: Any, batch: Batch) -> Scorer:
-            return Scorer.of(output, batch.labels, metric, batch.rows, answers is not None)
-
-        found = streamed(network, routes, batches, scorer, description, memory)
-        return _kept(dict(joined(found)), data, answers)
+        read = streamed(network, routes, batches, scorer, description, memory)
+        return _kept(joined(read), data, answers)
     ledger = None
     if calibration is not None:
         check_recalibrates(network, len(calibration))
@@ -152,11 +149,11 @@ def evaluate(
                 h, side = entered(ready, batch)
             with statistics(INTACT):
                 output = ready.leave(*ready.walk(h, side))
-            scorer = Scorer.of(output, batch.labels, metric, batch.rows, answers is not None)
+            scores_of = scorer(output, batch)
 
             def measure(name: str) -> Block:
                 with statistics(name):
-                    return _block_scores(ready, blocks[name], h, side, scorer, batch)
+                    return _block_scores(ready, blocks[name], h, side, scores_of, batch)
 
             return measure
 
@@ -168,6 +165,11 @@ def evaluate(
         for row, name in enumerate(names):
             values[row, block.numbers] = known[name]
     return _kept({name: values[row] for row, name in enumerate(names)}, data, answers)
+
+
+def _scorer(metric: Metric | None, answers: bool, output: Any, batch: Batch) -> Scorer:
+    """What scores outputs of a batch, given the intact network's."""
+    return Scorer.of(output, batch.labels, metric, batch.rows, answers)
 
 
 def _kept(

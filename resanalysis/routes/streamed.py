@@ -211,7 +211,8 @@ def streamed(
 
         def measure(_: str) -> Block:
             parts = len(plan.turns) + 2
-            with progress_bar(words, parts, show=batches.show_progress) as advance:
+            bar = progress_bar(words, parts, show=batches.show_progress)
+            with torch.inference_mode(), bar as advance:
                 return walk.scores(block.start, block.stop, advance)
 
         return measure

@@ -60,10 +60,12 @@ def written(folder: Path, layers: int) -> int:
             shape = model.get_parameter(key).shape
             values = noise.roll(len(index) + len(shard))[: shape.numel()].reshape(shape)
             shard[key] = torch.ones(shape) if len(shape) == 1 else values.contiguous()
-        save_file(shard, folder / f"model-{place}.safetensors")
+        save_file(shard, folder / f"model-{place}.safetensors", metadata={"format": "pt"})
         index |= dict.fromkeys(keys, f"model-{place}.safetensors")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    told = {"metadata": {"total_size": size}, "weight_map": index}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(told))
+    return size
 
 
 def limited(*words: str) -> tuple[int, str, float]:
