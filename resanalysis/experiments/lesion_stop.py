@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.errors import ResanalysisError
-from resanalysis.statistics.bootstrap import Floats
 from resanalysis.statistics.separation import standings
 from resanalysis.statistics.sequences import difference_sequence
 
+Errors = NDArray[np.float32]
 LEVEL = 0.95
 
 
@@ -32,13 +32,13 @@ class Narrow:
                 f"0.02, found {self.width:g}"
             )
 
-    def done(self, error: Floats, base: Floats) -> NDArray[np.bool_]:
+    def done(self, error: Errors, base: Errors) -> NDArray[np.bool_]:
         """Which units need no more examples, of errors (units, N) and the intact network's (N,)."""
         band = difference_sequence(error, base, level=LEVEL)
         return band.high - band.low <= self.width
 
     def told(
-        self, error: Floats, base: Floats
+        self, error: Errors, base: Errors
     ) -> tuple[Mapping[str, Any], Mapping[str, list[str]]]:
         """Facts for the manifest, and columns of the table by unit."""
         narrow = self.done(error, base)
@@ -63,17 +63,17 @@ class Top:
                 f"deleted: at least 1 and at most {units // 2}, found {self.k}"
             )
 
-    def standing(self, error: Floats, base: Floats) -> list[str]:
+    def standing(self, error: Errors, base: Errors) -> list[str]:
         """Where each unit stands."""
         band = difference_sequence(error, base, level=1 - (1 - LEVEL) / len(error))
         return list(standings(band.low, band.high, self.k))
 
-    def done(self, error: Floats, base: Floats) -> NDArray[np.bool_]:
+    def done(self, error: Errors, base: Errors) -> NDArray[np.bool_]:
         """Which units need no more examples, of errors (units, N) and the intact network's (N,)."""
         return np.array([one != "open" for one in self.standing(error, base)])
 
     def told(
-        self, error: Floats, base: Floats
+        self, error: Errors, base: Errors
     ) -> tuple[Mapping[str, Any], Mapping[str, list[str]]]:
         """Facts for the manifest, and columns of the table by unit."""
         standing = self.standing(error, base)
