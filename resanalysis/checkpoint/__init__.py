@@ -24,6 +24,7 @@ from resanalysis.checkpoint.libraries import (
     from_torchvision,
     state_sha256,
 )
+from resanalysis.checkpoint.mapped import weight_files
 from resanalysis.checkpoint.own import is_own, load_own, save_checkpoint
 from resanalysis.checkpoint.reading import check_file, content_of, digest
 from resanalysis.checkpoint.state import Wanted, model_of_state
@@ -41,6 +42,7 @@ __all__ = [
     "sample_of",
     "save_checkpoint",
     "state_sha256",
+    "stored_bytes",
     "submodule_of",
     "taken_by",
 ]
@@ -62,6 +64,7 @@ def load(
     submodule: str | None = None,
     state: str | None = None,
     remap: bool = False,
+    stream_weights: bool = False,
 ) -> nn.Module:
     """Load a trained model, in eval mode, on the CPU.
 
@@ -77,6 +80,8 @@ def load(
     submodule : path of a part of the model to return instead of it.
     state : which state dict of a file that holds several, such as ``ema``.
     remap : take the tensors of a state dict in their order where their names are not the model's.
+    stream_weights : leave the weights of ``hf:DIR`` in their safetensors files, of which only what is used is
+        read: for models larger than memory. Weights keep the type they are stored in, and are never written.
 
     Returns
     -------
@@ -89,20 +94,39 @@ def load(
     text = str(spec)
     scheme, _, name = text.partition(":")
     wanted = Wanted(arch, state, remap)
+    if stream_weights and scheme != "hf":
+        raise CheckpointError(
+            f"--stream-weights reads the safetensors files of a Hugging Face folder, hf:DIR, and {text} is "
+            "none: leave it out"
+        )
     if scheme in _LIBRARIES and name:
         _check_unsaid(text, wanted, "is a name, which says what model it is")
-        model, info = _LIBRARIES[scheme](name)
+        model, info = _from_library(scheme, name, stream_weights)
     elif scheme == "bundled" and name:
         model, info = _from_file(_bundled(name), wanted, trust_pickle)
         info = replace(info, tested=info.tested or ships_with(name))
     else:
         model, info = _from_file(Path(text), wanted, trust_pickle)
     model.eval()
-    check_finite(model, text)
+    check_finite(model, text, info.files)
     if submodule:
         model = submodule_of(model, submodule)
     object.__setattr__(model, "resanalysis", info)
     return model
+
+
+def _from_library(scheme: str, name: str, stream_weights: bool) -> tuple[nn.Module, ModelInfo]:
+    if stream_weights:
+        return from_hugging_face(name, streamed=True)
+    return _LIBRARIES[scheme](name)
+
+
+def stored_bytes(spec: str) -> int:
+    """Bytes of the weights that ``--stream-weights`` can leave in their files; 0 of any other model."""
+    scheme, _, name = spec.partition(":")
+    if scheme != "hf" or not name:
+        return 0
+    return sum(path.stat().st_size for path in weight_files(Path(name)))
 
 
 def submodule_of(model: nn.Module, path: str) -> nn.Module:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets.pixels import Pixels
 from resanalysis.models.architecture import Architecture
+from resanalysis.network import WeightFiles
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class ModelInfo:
     Of a language model: the folder of its ``tokenizer``, the longest sequence it takes (``positions``) and
     the number of token ids it knows (``vocabulary``), and what it ``predicts``: each next token, masked
     ones, or none (an encoder without a head, a classifier of texts); ``None`` where that is not known.
+
+    ``files`` are those its weights are still in, where they are not in memory.
     """
 
     name: str
@@ -107,3 +110,4 @@ class ModelInfo:
     sample: Sample | None = None
     recorded: Recorded | None = None
     input_size: tuple[int, ...] | None = None
+    files: WeightFiles | None = None

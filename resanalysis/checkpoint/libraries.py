@@ -14,6 +14,7 @@ from torch import nn
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.filling import missing
 from resanalysis.checkpoint.info import ModelInfo
+from resanalysis.checkpoint.mapped import mapped_files
 from resanalysis.checkpoint.presets import (
     of_hugging_face,
     of_timm,
@@ -23,6 +24,7 @@ from resanalysis.checkpoint.presets import (
 from resanalysis.checkpoint.user_function import source_file, source_sha256, user_function
 from resanalysis.errors import ResanalysisError, out_of_memory, raised
 from resanalysis.models.architecture import Architecture
+from resanalysis.network import WeightFiles
 
 
 def weights_choice(name: str) -> tuple[str, bool]:
@@ -85,7 +87,8 @@ def from_timm(name: str) -> tuple[nn.Module, ModelInfo]:
     )
 
 
-def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
+def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module, ModelInfo]:
+    """A folder's model; with ``streamed``, its weights stay in their files and are read as they are used."""
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise CheckpointError(
@@ -95,6 +98,7 @@ def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
         import transformers
     except ImportError as error:
         raise missing("transformers", error) from None
+    files = mapped_files(path) if streamed else None
     try:
         # False, or it would ask on a terminal whether to run the code that a folder brings.
         config = transformers.AutoConfig.from_pretrained(
@@ -108,22 +112,30 @@ def from_hugging_face(folder: str) -> tuple[nn.Module, ModelInfo]:
         ):
             raise ResanalysisError(f"its architecture {name!r} is no model of transformers")
         model = kind.from_pretrained(
-            path, config=config, local_files_only=True, use_safetensors=None
+            path if files is None else None,
+            config=config,
+            state_dict=None if files is None else files.tensors,
+            local_files_only=True,
+            use_safetensors=None,
         )
     except Exception as error:
         raise CheckpointError(
             f"hf:{folder} cannot be loaded: {type(error).__name__}: {first_line(error)}"
         ) from None
+    if files is not None:
+        files.check_hold(model, f"hf:{folder}")
+        files.release_after(model.modules())
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     return model, ModelInfo(
         f"hf:{folder}",
         type(model).__name__,
         of_hugging_face(path),
-        sha256=state_sha256(model),
+        sha256=state_sha256(model, files),
         tokenizer=folder,
         positions=positions if isinstance(positions, int) and positions > 0 else None,
         vocabulary=_vocabulary(model),
         predicts=_predicts(type(model).__name__),
+        files=files,
     )
 
 
@@ -176,11 +188,13 @@ def from_python(name: str) -> tuple[nn.Module, ModelInfo]:
     return model, ModelInfo(f"python:{name}", type(model).__name__, sha256=digest)
 
 
-def state_sha256(model: nn.Module) -> str:
-    """Digest of a model's tensors, their names and their types."""
+def state_sha256(model: nn.Module, files: WeightFiles | None = None) -> str:
+    """Digest of a model's tensors, their names and their types; each is let go of where it is in ``files``."""
     digest = hashlib.sha256()
     for key, value in model.state_dict().items():
         digest.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
+        digest.update(flat.view(torch.uint8).numpy())
+        if files is not None:
+            files.release()
     return digest.hexdigest()

@@ -19,7 +19,7 @@ from resanalysis.cli import pack as pack_
 from resanalysis.cli import report as report_
 from resanalysis.cli import study as study_
 from resanalysis.cli import train as train_
-from resanalysis.cli.command import INTERRUPTED, command
+from resanalysis.cli.command import INTERRUPTED, command, without_of
 from resanalysis.experiments import EXPERIMENTS
 
 app = typer.Typer(
@@ -39,8 +39,7 @@ EXPERIMENT, WHOLE = "Experiments", "Before and after"
 def _register(module: ModuleType, panel: str) -> None:
     """The command of a file: the function that is called as the file is, with its examples."""
     name = module.__name__.rpartition(".")[2]
-    without: tuple[str, ...] = getattr(module, "WITHOUT", ())
-    command(app, panel=panel, example=module.EXAMPLES.strip(), without=without)(
+    command(app, panel=panel, example=module.EXAMPLES.strip(), without=without_of(module))(
         getattr(module, name)
     )
 

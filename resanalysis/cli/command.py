@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_type_hints
 
 import typer
@@ -19,10 +20,21 @@ import typer
 from resanalysis.cli.console import tell
 from resanalysis.cli.options import Output
 from resanalysis.errors import LeftOutError, ResanalysisError, out_of_memory, printable, text_of
+from resanalysis.experiments import EXPERIMENTS
 from resanalysis.progress import noticed_interrupts
 from resanalysis.ranks import ranks, together
 
 INTERRUPTED = 130
+
+
+def without_of(module: ModuleType) -> tuple[str, ...]:
+    """The common options that mean nothing to the command of a file: what it names, and how weights are read
+    where its experiment needs all of them.
+    """
+    own: tuple[str, ...] = getattr(module, "WITHOUT", ())
+    streams = {experiment.stem for experiment in EXPERIMENTS if experiment.streams}
+    stem = module.__name__.rpartition(".")[2]
+    return own if stem in streams else (*own, "stream_weights")
 
 
 def command(

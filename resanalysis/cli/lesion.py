@@ -18,6 +18,7 @@ resanalysis lesion model.pt --data test.npz --normalize cifar10
 resanalysis lesion model.pt --data test.npz --remove 1..20 --draws 100
 resanalysis lesion bundled:resnet56-fashion-mnist --recalibrate 600
 resanalysis lesion bundled:resnet56-fashion-mnist --until-width 0.05
+resanalysis lesion bundled:resnet56-fashion-mnist --top 3
 """
 
 
@@ -83,6 +84,16 @@ def lesion(
             show_default=False,
         ),
     ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Take examples in random order, and stop deleting a unit once it is known whether it is among "
+            "the K most or the K least needed.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """The error without each residual unit, or without many at once.
 
@@ -94,15 +105,16 @@ def lesion(
     With --remove it writes lesion_many.csv, .pdf and .png instead: k random units deleted together,
     the draws nested (Figure 5a). With --per-image also what each network answers on each example and,
     of single units, the damage by class and the examples that most deletions flip. With --until-width
-    each unit sees as many examples as it takes, and intervals hold though it stops when they are narrow.
+    or --top each unit sees as many examples as it takes, and intervals hold though it stops by them.
     """
     options: dict[str, Any]
     if remove is None:
         stem, options = "lesion", {"part": part.value}
-        if until_width is not None:
-            options["until_width"] = until_width
-    elif until_width is not None:
-        raise typer.BadParameter("--until-width stops single lesions: leave out --remove, or it")
+        rules = {"until_width": until_width, "top": top}
+        options |= {name: value for name, value in rules.items() if value is not None}
+    elif until_width is not None or top is not None:
+        option = "--top" if until_width is None else "--until-width"
+        raise typer.BadParameter(f"{option} stops single lesions: leave out --remove, or it")
     else:
         removed = whole_numbers(remove, "--remove")
         stem = "lesion_many"

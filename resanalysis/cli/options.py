@@ -277,6 +277,15 @@ class Source:
             rich_help_panel="Running",
         ),
     ] = None
+    stream_weights: Annotated[
+        bool,
+        typer.Option(
+            "--stream-weights",
+            help="Leave the weights of hf:DIR in their files and read them a unit at a time, as it is by "
+            "itself where the memory cannot hold them.",
+            rich_help_panel="Running",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)

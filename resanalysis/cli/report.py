@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resanalysis.cli.command import without_of
 from resanalysis.cli.console import show, tell
 from resanalysis.cli.options import Data, Models, Output, Source
 from resanalysis.cli.said import said
@@ -110,7 +111,7 @@ def _asked(model: str, data: str | None, source: Source, output: Output) -> Aske
     named = () if data is None else ("--data", data)
     for command in {one.command or one.stem for one in EXPERIMENTS}:
         module = import_module(f"resanalysis.cli.{command}")
-        without: tuple[str, ...] = getattr(module, "WITHOUT", ())
+        without = without_of(module)
         seed = () if "seed" in without else said(output, _NOT_SEED)
         words[command] = (*named, *said(source, without), *seed)
     return Asked(model, words)

@@ -43,6 +43,7 @@ def reading(
         input_shape=None if input_shape is None else shape(input_shape),
         device=source.device,
         arithmetic=source.arithmetic.value,
+        stream_weights=source.stream_weights,
     )
 
 

@@ -72,6 +72,7 @@ EXPERIMENTS = (
         "what are the units, stages and skips?",
         takes="example",
         page="resanalysis.experiments.inspect:inspect_page",
+        streams=True,
         work=work.nothing,
     ),
     Experiment(
@@ -80,6 +81,7 @@ EXPERIMENTS = (
         curve=("unit", "error"),
         per_image=True,
         drawn_beside=("lesion_classes", "lesion_borderline"),
+        streams=True,
         work=work.each_unit,
     ),
     Experiment(
@@ -90,6 +92,7 @@ EXPERIMENTS = (
         in_report=lambda _: {"transitions": "both", "draws": 30},
         per_image=True,
         flags=(("removed", "--remove"),),
+        streams=True,
         work=work.random_deletions,
     ),
     Experiment(
@@ -97,6 +100,7 @@ EXPERIMENTS = (
         "are units tied to their place?",
         curve=("kendall_tau", "error"),
         per_image=True,
+        streams=True,
         work=work.orders,
     ),
     Experiment(

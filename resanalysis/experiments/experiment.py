@@ -8,6 +8,7 @@ from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.experiments.work import Work, Works, once
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Experiment:
     drawn_with : the tables its figure takes beside its own, by the name of the argument.
     curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
     per_image : whether it can keep what each route answers on each example.
+    streams : whether it needs no more than one unit's weights in memory (``--stream-weights``).
     drawn_beside : tables beside its own that have a figure of their own, ``figures/STEM.py``.
     in_report : from the subject to the options it has in a report, or ``None`` where it does not apply.
     """
@@ -55,6 +57,7 @@ class Experiment:
     drawn_with: tuple[tuple[str, str], ...] = ()
     curve: tuple[str, str] | None = None
     per_image: bool = False
+    streams: bool = False
     drawn_beside: tuple[str, ...] = ()
     in_report: Chooses = _as_it_is
     work: Works = once
@@ -86,6 +89,7 @@ class Experiment:
         subject : a ``Subject``, or another with the attributes that ``takes`` names.
         options : the function's own, and how it runs; ``per_image=True`` for tables of every example beside.
         """
+        self._check_in_memory(subject)
         if self.per_image and options.pop("per_image", False):
             return self._with_images(subject, options)
         module, _, name = (self.page or f"{self.home}:{self.stem}").partition(":")
@@ -100,6 +104,16 @@ class Experiment:
             case "modules":
                 found = function(subject.modules, subject.each_examples, **options)
         return found if isinstance(found, dict) else {self.stem: found}
+
+    def _check_in_memory(self, subject: Any) -> None:
+        if self.streams or self.takes == "view":
+            return
+        for name, module in getattr(subject, "modules", {}).items():
+            if getattr(getattr(module, "resanalysis", None), "files", None) is not None:
+                raise ResanalysisError(
+                    f"{self.stem} needs all weights of {name} in memory, and they are in their files: inspect, "
+                    "lesion and reorder alone read them a unit at a time (--stream-weights)"
+                )
 
     def _with_images(self, subject: Any, options: dict[str, Any]) -> dict[str, pd.DataFrame]:
         from resanalysis.experiments.per_image import tables_beside

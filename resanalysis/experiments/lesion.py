@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.lesion_stop import Narrow, Stop, Top
 from resanalysis.experiments.lesion_table import Numbers, add, lesion_table, rows_of
 from resanalysis.experiments.lesion_until import check_until, lesion_until
 from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
@@ -40,6 +41,7 @@ def lesion(
     mean_over: int | None = None,
     calibrate_on: Dataset | None = None,
     until_width: float | None = None,
+    top: int | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -68,6 +70,8 @@ def lesion(
     until_width : stop deleting a unit once the 95 % confidence sequence of its ``delta`` is this narrow; every
         example for every unit if left out. Takes no ``metric``, ``recalibrate``, ``replace``,
         ``calibrate_on`` or ``answers``.
+    top : stop deleting a unit once it is known whether it is among so many most needed or least needed units,
+        with 95 % for all units together, instead.
     batch_size, device, store, show_progress : how it runs; they change no number.
     seed : of the bootstrap intervals, and of the order of the examples where units stop; nothing else here is
         random.
@@ -89,16 +93,19 @@ def lesion(
         in columns that end in ``_recalibrated`` (before ``_low`` and ``_high``), against the intact network
         with statistics estimated anew, and ``stale``, how much of ``delta`` that takes away, with its
         paired interval. With ``until_width``, ``seen`` is how many examples a row saw; every number is over
-        these, intervals and p-values are of confidence sequences, and loss and KL have none.
+        these, intervals and p-values are of confidence sequences, and loss and KL have none. With ``top`` too,
+        and ``needed`` is ``most``, ``least``, ``between`` or, where the data ended before, ``open``.
 
     Source: Veit et al. 2016, §4.1.
     """
     routes, place = _routes(network, part)
     if part == "skip" and replace != "zero":
         raise ResanalysisError(f"{replace} stands in for a branch, and here skips are cut")
-    if until_width is not None:
+    stop = _stop(until_width, top)
+    if stop is not None:
         check_until(
-            until_width,
+            stop,
+            len(routes) - 1,
             {
                 "metric": metric,
                 "recalibrate": recalibrate,
@@ -109,7 +116,7 @@ def lesion(
             },
         )
         return lesion_until(
-            network, routes, place, data, until_width, part=part, seed=seed,
+            network, routes, place, data, stop, part=part, seed=seed,
             batch_size=batch_size, device=device, store=store, show_progress=show_progress,
         )  # fmt: skip
     protocol = protocol_of(
@@ -142,6 +149,17 @@ def lesion(
     if metric is not None:
         frame.attrs["metric"] = metric_name(metric)
     return frame
+
+
+def _stop(until_width: float | None, top: int | None) -> Stop | None:
+    """The rule by which units stop, if there is one."""
+    if until_width is not None and top is not None:
+        raise ResanalysisError(
+            "--until-width and --top are two rules to stop by: leave one of them out"
+        )
+    if top is not None:
+        return Top(top)
+    return None if until_width is None else Narrow(until_width)
 
 
 def _routes(

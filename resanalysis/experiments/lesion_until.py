@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from resanalysis.datasets import Dataset
 from resanalysis.datasets.halves import Section, shuffled
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.lesion_stop import Stop
 from resanalysis.experiments.lesion_table import Numbers, lesion_table, rows_of
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
@@ -55,26 +56,23 @@ class Seen:
     work: int
 
 
-def check_until(width: float, given: Mapping[str, Any]) -> None:
-    """Refuse what has no meaning with, or no interval under, ``--until-width``.
+def check_until(stop: Stop, units: int, given: Mapping[str, Any]) -> None:
+    """Refuse what has no meaning with, or no interval under, a rule that stops lesions.
 
     Parameters
     ----------
+    units : how many can be deleted.
     given : other arguments by name; ``None`` where they are not asked for.
 
     Raises
     ------
     ResanalysisError : naming what cannot be had together.
     """
-    if not 0 < width < 2:
-        raise ResanalysisError(
-            f"--until-width (until_width=) is the width of an interval of a difference of errors, such as "
-            f"0.02, found {width:g}"
-        )
+    stop.check(units)
     for name, value in given.items():
         if value is not None:
             raise ResanalysisError(
-                "--until-width stops by the error of single lesions as trained, and "
+                f"{stop.option} stops by the error of single lesions as trained, and "
                 f"--{name.replace('_', '-')} is not known of lesions that stop: leave one of them out"
             )
 
@@ -84,7 +82,7 @@ def lesion_until(
     routes: Sequence[Route],
     place: Mapping[int, int],
     data: Dataset,
-    width: float,
+    stop: Stop,
     *,
     part: str,
     seed: int,
@@ -99,7 +97,7 @@ def lesion_until(
     ----------
     routes : the intact network first.
     place : of each unit among the routes; the intact network is unit −1.
-    width : of the 95 % confidence sequence of ``delta``, at which a route stops.
+    stop : when a route sees no further examples.
     part : what is taken away, for the caption.
     seed : of the order of the examples.
 
@@ -116,7 +114,7 @@ def lesion_until(
         data, Dataset
     ):  # anything with batches can be swept, but not put into another order
         raise ResanalysisError(
-            "until_width= takes the examples in random order, which data made by ra.dataset or "
+            f"{stop.option} takes the examples in random order, which data made by ra.dataset or "
             f"ra.image_dataset can be put into, and {type(data).__name__} cannot: leave it out"
         )
     order = shuffled(data, seed)
@@ -124,11 +122,12 @@ def lesion_until(
         network, device=device, parts=parts_run(network, routes)
     )  # once for all looks
     seen = _seen(
-        ready, routes, order, width, batch_size=batch_size, store=store, show_progress=show_progress
-    )
+        ready, routes, order, stop, batch_size=batch_size, device=device, store=store,
+        show_progress=show_progress,
+    )  # fmt: skip
     error = seen.values["error"]
     change = difference_sequence(error, error[0])
-    narrow = int((change.high - change.low <= width)[1:].sum())
+    facts, columns = stop.told(error[1:], error[0])
     for ends, known in zip(change, unchanged(error[0, : seen.counts[0]]), strict=True):
         ends[0] = known
     agreement = mean_sequence(seen.values["agreement"])
@@ -143,14 +142,15 @@ def lesion_until(
     frame["chance_error"] = chance_error(data)
     rows = rows_of(network, place)
     frame["seen"] = np.where(rows < 0, 0, seen.counts[rows])
+    for name, standing in columns.items():
+        frame[name] = [standing[row - 1] if row > 0 else "" for row in rows]
     most = len(data) * _work(routes)
     stated = Provenance.of(network, order, seed, part=part).facts()
     frame.attrs = {
         **stated,
         "n": int(seen.counts.max()),
         "n_available": len(data),
-        "until_width": width,
-        "narrow_enough": f"{narrow} of {len(routes) - 1}",
+        **facts,
         "intervals": INTERVALS,
         "unit_evaluations": seen.work,
         "unit_evaluations_saved": 1 - seen.work / most,
@@ -162,9 +162,10 @@ def _seen(
     network: ResidualNetwork,
     routes: Sequence[Route],
     data: Dataset,
-    width: float,
+    rule: Stop,
     *,
     batch_size: int | None,
+    device: torch.device | str | None,
     store: BlockStore | None,
     show_progress: bool,
 ) -> Seen:
@@ -182,6 +183,7 @@ def _seen(
             chosen,
             Section(data, start, stop),
             fast=False,
+            device=device if network.files is not None else None,  # else it is there
             store=prefixed(store, f"until {start} {now}"),
             batch_size=batch_size,
             show_progress=show_progress,
@@ -193,14 +195,13 @@ def _seen(
         error = values["error"][:, :stop]
         if np.isnan(error[0]).any():
             raise ResanalysisError(
-                "--until-width stops by the error, and there are examples without labels: leave it out, or "
+                f"{rule.option} stops by the error, and there are examples without labels: leave it out, or "
                 "give labelled data"
             )
         counts[now] = stop
         work += (stop - start) * _work(chosen)
-        band = difference_sequence(error[going], error[0])
-        wide = band.high - band.low > width
-        going = [number for number, more in zip(going, wide, strict=True) if more]
+        done = rule.done(error[1:], error[0])
+        going = [number for number in going if not done[number - 1]]
         start = stop
     return Seen(values, counts, work)
 

@@ -20,6 +20,7 @@ from resanalysis.routes.recalibration import check_recalibrates
 from resanalysis.routes.route import Route
 from resanalysis.routes.shared_store import prefixed
 from resanalysis.routes.stand_in import Paired, Replace, check_replace, with_donors, with_means
+from resanalysis.routes.streamed import check_streams
 
 AGAIN = "_recalibrated"
 """Ends the name of a score whose batch-norm statistics were estimated anew."""
@@ -137,8 +138,11 @@ def protocol_of(
     Raises
     ------
     ResanalysisError : if too few examples are left, the network has no batch norm, its branches can have no
-        stand-in, or ``calibrate_on`` is for nothing or is what is measured.
+        stand-in, or ``calibrate_on`` is for nothing or is what is measured; for any of these where the weights
+        are in files.
     """
+    replaced = None if by == "zero" else by
+    check_streams(network, {"recalibrate": recalibrate, "replace": replaced})
     calibration = means = None
     averages = by in ("mean", "element-mean")
     if calibrate_on is not None:

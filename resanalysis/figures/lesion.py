@@ -188,7 +188,7 @@ def headlines(frame: pd.DataFrame) -> Headlines:
         )
     ]
     deleted = [row for row in units if row["error"] == row["error"]]  # NaN: cannot be deleted
-    rows += _perplexity(intact, deleted) + _seen(frame)
+    rows += _perplexity(intact, deleted) + _seen(frame) + _extremes(frame)
     if not deleted:
         return rows
     rows.append(("median, one unit deleted", percent(np.median([r["error"] for r in deleted]))))
@@ -206,6 +206,18 @@ def _seen(frame: pd.DataFrame) -> Headlines:
     saved = frame.attrs.get("unit_evaluations_saved")
     share = "" if saved is None else f"; {percent(saved)} of the work saved"
     return [("examples until it was known", f"{taken.min():,} to {taken.max():,}{share}")]
+
+
+def _extremes(frame: pd.DataFrame) -> Headlines:
+    """Where units stop when these are known: the most and the least needed ones."""
+    rows: Headlines = []
+    for word in ("most", "least") if "needed" in frame else ():
+        units = frame.loc[frame["needed"] == word, "unit"]
+        known = ", ".join(map(str, units)) or "none"
+        wanted = frame.attrs.get("top", len(units))
+        left = "" if len(units) == wanted else f" ({wanted - len(units)} more not known)"
+        rows.append((f"units needed {word} (95 % for all together)", f"{known}{left}"))
+    return rows
 
 
 def _recalibrated(intact: dict[str, Any], deleted: list[dict[str, Any]]) -> Headlines:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,18 @@ Arithmetic = Literal["float32", "tf32", "bf16"]
 """``float32``; ``tf32``, which shortens the factors of a GPU's products to 10 bits; ``bf16`` throughout."""
 
 SkipKind = Literal["identity", "projection", "pad", "gate", "map", "none"]
+
+
+class WeightFiles(Protocol):
+    """Files that weights lie in, and are read from as they are used."""
+
+    def release(self) -> None:
+        """Let go of the memory of all that was read; what is used again is read again."""
+        ...
+
+    def release_after(self, modules: Iterable[nn.Module]) -> None:
+        """Let each module that has weights let go of them once it has run."""
+        ...
 
 
 class Piece(nn.Module):
@@ -193,6 +205,7 @@ class ResidualNetwork:
     arithmetic : in which it is measured; gradients refuse ``bf16``.
     outputs : numbers the head makes for one example, as far as known: a language model's are many times
         those of its stream.
+    files : where the weights are, if they are not in memory; routes are then run a unit at a time.
     """
 
     stem: nn.Module
@@ -205,6 +218,7 @@ class ResidualNetwork:
     channels_last: bool = False
     arithmetic: Arithmetic = "float32"
     outputs: int = 0
+    files: WeightFiles | None = None
 
     def __post_init__(self) -> None:
         if not self.bridges:
@@ -339,14 +353,14 @@ class ResidualNetwork:
         )
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ResidualNetwork:
-        """A copy on another device or in another float type; this network stays as it is."""
+        """A copy in memory, on another device or in another float type; this network stays as it is."""
         parts = copy.deepcopy(self.parts())
         for part in parts.values():
             part.to(device=device, dtype=dtype)
             for module in part.modules():
                 if isinstance(module, torch.fx.GraphModule):
                     move_constants(module, torch.device(device), dtype)
-        return self.with_parts(parts)
+        return self.with_parts(parts, files=None)
 
 
 def move_constants(

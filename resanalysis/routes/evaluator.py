@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ from resanalysis.routes.recalibration import (
 )
 from resanalysis.routes.route import Route
 from resanalysis.routes.scores import ANSWERS, Scorer, described, names_of
+from resanalysis.routes.streamed import check_streams, streamed
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
 from resanalysis.view.outputs import logits_of
 
@@ -77,7 +78,8 @@ def evaluate(
 
     Parameters
     ----------
-    network, routes, data : what is run; the network's ``arithmetic`` says in which.
+    network, routes, data : what is run; the network's ``arithmetic`` says in which. Weights that are in files
+        are read there, a unit at a time (``resanalysis.routes.streamed``).
     batch_size : examples at a time; found from ``memory`` and the stream's size if left out.
     device : where to run; where the network's weights are if left out.
     memory : bytes the streams may take; a quarter of what is free if left out.
@@ -97,10 +99,19 @@ def evaluate(
     ------
     ResanalysisError : if there are no routes or no data, if the output has no logits and there is no
         ``metric``, if what the ``metric`` returns is no number per example, or if there is a
-        ``calibration`` and no batch norm.
+        ``calibration`` and no batch norm, or its weights are in files.
     """
     if not routes or len(data) == 0:
         raise ResanalysisError(f"nothing to evaluate: {len(routes)} routes on {len(data)} examples")
+    scorer = partial(_scorer, metric, answers is not None)
+    if network.files is not None:
+        check_streams(network, {"recalibrate": calibration})
+        batches = Batches.of(
+            network, data, batch_size=batch_size, store=store, show_progress=show_progress
+        )
+        batches = replace(batches, device=torch.device(device or network.device))
+        read = streamed(network, routes, batches, scorer, description, memory)
+        return _kept(joined(read), data, answers)
     ledger = None
     if calibration is not None:
         check_recalibrates(network, len(calibration))
@@ -138,11 +149,11 @@ def evaluate(
                 h, side = entered(ready, batch)
             with statistics(INTACT):
                 output = ready.leave(*ready.walk(h, side))
-            scorer = Scorer.of(output, batch.labels, metric, batch.rows, answers is not None)
+            scores_of = scorer(output, batch)
 
             def measure(name: str) -> Block:
                 with statistics(name):
-                    return _block_scores(ready, blocks[name], h, side, scorer, batch)
+                    return _block_scores(ready, blocks[name], h, side, scores_of, batch)
 
             return measure
 
@@ -153,10 +164,21 @@ def evaluate(
         known = joined(found.pop(key))  # let go as it is copied: together they are as large as all
         for row, name in enumerate(names):
             values[row, block.numbers] = known[name]
-    found_scores = {name: values[row] for row, name in enumerate(names)}
+    return _kept({name: values[row] for row, name in enumerate(names)}, data, answers)
+
+
+def _scorer(metric: Metric | None, answers: bool, output: Any, batch: Batch) -> Scorer:
+    """What scores outputs of a batch, given the intact network's."""
+    return Scorer.of(output, batch.labels, metric, batch.rows, answers)
+
+
+def _kept(
+    values: dict[str, NDArray[np.float32]], data: EvaluationData, answers: Answers | None
+) -> Scores:
+    """The scores, kept in ``answers`` too where these are asked for."""
     if answers is not None:
-        answers.keep(data, found_scores)
-    return Scores({name: rows for name, rows in found_scores.items() if name not in ANSWERS})
+        answers.keep(data, values)
+    return Scores({name: rows for name, rows in values.items() if name not in ANSWERS})
 
 
 def _walked(

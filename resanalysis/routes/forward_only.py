@@ -59,8 +59,11 @@ def forward_only(
 
     Returns
     -------
-    ResidualNetwork : its pieces must not be differentiated or trained; the given one is unchanged.
+    ResidualNetwork : its pieces must not be differentiated or trained; the given one is unchanged. It is the
+        given one where the weights are in files, and there they stay.
     """
+    if network.files is not None:
+        return network
     target = torch.device(device) if device is not None else network.device
     if target != network.device:
         network = network.to(target)

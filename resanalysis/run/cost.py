@@ -53,14 +53,14 @@ def duration(seconds: float) -> str:
 def seconds_per_pass(subject: Subject) -> float:
     """How long one example takes through the whole network, of the fastest of some batches; 0 without data.
 
-    The network is taken as it was unraveled: routes run up to twice as fast, once they are prepared, which
-    takes longer than this.
+    0 too where the weights are in files, since reading them is most of it. The network is taken as it was
+    unraveled: routes run up to twice as fast, once they are prepared, which takes longer than this.
     """
     import torch
 
     from resanalysis.routes.batches import Batches
 
-    if subject.data is None or len(subject.data) == 0:
+    if subject.data is None or len(subject.data) == 0 or subject.network.files is not None:
         return 0.0
     network = subject.network.to(subject.device)
     batches = Batches.of(network, subject.data, batch_size=_EXAMPLES)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
+from warnings import warn
 
 from resanalysis.errors import LeftOutError, ResanalysisError
 
@@ -35,6 +36,7 @@ class Reading:
     limit, image_seed : a stratified subset of the data, and the seed that chooses it.
     input_shape : of one input, where there is no data.
     device, arithmetic : where and in which arithmetic it runs.
+    stream_weights : leave weights in their files; they are left there too where the memory cannot hold them.
     """
 
     arch: str | None = None
@@ -58,6 +60,7 @@ class Reading:
     input_shape: tuple[int, ...] | None = None
     device: str | None = None
     arithmetic: Arithmetic = "float32"
+    stream_weights: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,12 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
     device = device_named(how.device)
     started = time.perf_counter()
     module = load(
-        model, arch=how.arch, state=how.state, remap=how.remap, trust_pickle=how.trust_pickle
+        model,
+        arch=how.arch,
+        state=how.state,
+        remap=how.remap,
+        trust_pickle=how.trust_pickle,
+        stream_weights=how.stream_weights or _too_large(model),
     )
     info = cast("ModelInfo | None", getattr(module, "resanalysis", None))
     data, data_from = None, None
@@ -129,6 +137,24 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
         device=device,
         seconds={"load": time.perf_counter() - started},
     )
+
+
+def _too_large(model: str) -> bool:
+    """Whether the weights do not fit the memory but can stay in their files, which is then said."""
+    import torch
+
+    from resanalysis.checkpoint import stored_bytes
+    from resanalysis.routes.batches import free_memory
+
+    stored, free = stored_bytes(model), free_memory(torch.device("cpu"))
+    if stored <= free:
+        return False
+    warn(
+        f"{model} has {stored / 2**30:.1f} GiB of weights, and {free / 2**30:.1f} GiB of memory are free: "
+        "they are read from their files a unit at a time, as with --stream-weights",
+        stacklevel=3,
+    )
+    return True
 
 
 def _example(

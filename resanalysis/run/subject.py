@@ -101,6 +101,7 @@ class Subject:
             "model": self.model,
             **({} if self.submodule is None else {"submodule": self.submodule}),
             "arithmetic": self.network.arithmetic,
+            **({} if self.network.files is None else {"weights": "in their files"}),
             "units": len(units),
             "stages": len({unit.stage for unit in units}),
             "transitions": [unit.index for unit in units if unit.transition],

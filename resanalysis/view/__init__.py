@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from resanalysis.errors import ResanalysisError
-from resanalysis.network import Inputs, ResidualNetwork
+from resanalysis.network import Inputs, ResidualNetwork, WeightFiles
 from resanalysis.view.assemble import assemble, shape_of
 from resanalysis.view.calling import require_rows
 from resanalysis.view.capture import capture, example_value
@@ -66,19 +66,34 @@ def unravel(
     """
     if submodule and plain:
         raise ResanalysisError("plain and submodule do not go together: name the model or the part")
-    inner = unwrapped(model)
+    inner, files = unwrapped(model), _files_of(model)
     name = name or type(inner).__name__
     require_rows(example)
+    if submodule and files is not None:
+        raise ResanalysisError(
+            "--stream-weights reads the weights of whole models, and around a part all would be read at once: "
+            "leave it or --submodule out"
+        )
     with parts_not_compiled(inner), undisturbed(inner):
         if submodule:
             network = unravel_part(inner, example, submodule, name, output)
         else:
-            network = _unravel_whole(inner, example, plain, output, name)
+            network = _unravel_whole(inner, example, plain, output, name, files)
     return grouped_by_layer(network) if group == "layer" else network
 
 
+def _files_of(model: nn.Module) -> WeightFiles | None:
+    """The files that a model's weights are in, if ``load`` left them there."""
+    return getattr(getattr(model, "resanalysis", None), "files", None)
+
+
 def _unravel_whole(
-    model: nn.Module, example: Inputs, plain: bool, output: str | None, name: str
+    model: nn.Module,
+    example: Inputs,
+    plain: bool,
+    output: str | None,
+    name: str,
+    files: WeightFiles | None,
 ) -> ResidualNetwork:
     captured = capture(model, example)
     end = chosen_output(captured.returned, example_value, output)
@@ -87,6 +102,9 @@ def _unravel_whole(
         network = assemble_plain(captured, end, name)
     else:
         network = assemble(captured, find_trunk(captured.module.graph, end), name)
+    if files is not None:
+        network = replace(network, files=files)
+        files.release_after(network.parts().values())
     check_view(network, model, example)
 
     def analysed(inputs: Inputs) -> Tensor:

@@ -342,6 +342,10 @@ def test_bad_data_is_one_clear_line(model: Path, tmp_path: Path) -> None:
             ["lesion", "x.pt", "--data", "y", "--remove", "3", "--until-width", "0.1"],
             "--until-width stops single lesions: leave out --remove, or it",
         ),
+        (
+            ["lesion", "x.pt", "--data", "y", "--remove", "3", "--top", "2"],
+            "--top stops single lesions: leave out --remove, or it",
+        ),
         (["paths"], "name one of MODEL, --depth and --units, got none of them"),
         (["paths", "--depth", "110", "--units", "3"], "got --depth and --units"),
         (["train", "--data", "x", "--recipe", "x"], "--recipe 'x' is none of he2015"),

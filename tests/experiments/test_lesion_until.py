@@ -129,6 +129,48 @@ def test_a_width_that_is_never_reached_is_the_full_sweep(
     assert (found["delta_low"].iloc[1:] < full["delta_low"].iloc[1:]).all()
 
 
+def said_of(unit: int, bands: list[Any], k: int) -> str:
+    """Where a unit stands, by going through the others one at a time."""
+    less = sum(other.high < bands[unit].low for other in bands)
+    more = sum(other.low > bands[unit].high for other in bands)
+    if less >= len(bands) - k:
+        return "most"
+    if more >= len(bands) - k:
+        return "least"
+    return "between" if less >= k and more >= k else "open"
+
+
+def test_units_stop_once_the_most_and_the_least_needed_are_known(
+    network: ResidualNetwork, data: Dataset
+) -> None:
+    k = 2
+    with torch.no_grad():  # an intact error of 0, so that damages are far apart
+        answers = network(data.batch(0, N)[0]).argmax(1)
+    data = replace(data, labels=answers.numpy())
+    found = ra.lesion(network, data, top=k, seed=3)
+    routes = [intact(network), *(without(network, [unit]) for unit in range(6))]
+    error = evaluate(network, routes, shuffled(data, 3)).values["error"]
+    looks = [128]
+    while looks[-1] < N:
+        looks.append(min(int(looks[-1] * 1.25), N))
+    going, seen, standing = set(range(6)), [0] * 6, ["open"] * 6
+    for n in looks:
+        for unit in going:
+            seen[unit] = n
+        bands = [
+            difference_sequence(error[1 + u, : seen[u]], error[0, : seen[u]], level=1 - 0.05 / 6).row(0)
+            for u in range(6)
+        ]  # fmt: skip
+        standing = [said_of(unit, bands, k) for unit in range(6)]
+        going = {unit for unit in going if standing[unit] == "open"}
+        if not going:
+            break
+    assert list(found["needed"]) == ["", *standing]
+    assert list(found["seen"].iloc[1:]) == seen
+    assert (standing[1], standing[4]) == ("least", "most")
+    assert (found.attrs["top"], found.attrs["known"]) == (k, f"{6 - standing.count('open')} of 6")
+
+
 def test_the_order_moves_labels_with_images(data: Dataset) -> None:
     mixed = shuffled(data, 1)
     assert sorted(mixed.indices) == list(range(N))
@@ -152,6 +194,10 @@ def test_the_order_moves_labels_with_images(data: Dataset) -> None:
         ({"until_width": 0.0}, "found 0"),
         ({"until_width": 2.5}, "found 2.5"),
         ({"until_width": float("nan")}, "found nan"),
+        ({"until_width": None, "top": 0}, "at most 3, found 0"),
+        ({"until_width": None, "top": 4}, "at most 3, found 4"),
+        ({"until_width": None, "top": 2, "replace": "mean"}, "--top stops by"),
+        ({"top": 2}, "two rules to stop by"),
     ],
 )
 def test_what_it_does_not_go_with(

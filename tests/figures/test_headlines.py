@@ -37,6 +37,12 @@ def test_lesion() -> None:
     ]
     stopped = table.assign(seen=[2000, 128, 2000, 0])
     assert headlines("lesion", stopped)[1] == ("examples until it was known", "128 to 2,000")
+    stopped["needed"] = ["", "most", *["open"] * (len(stopped) - 2)]
+    stopped.attrs["top"] = 2
+    assert headlines("lesion", stopped)[2:4] == [
+        ("units needed most (95 % for all together)", "0 (1 more not known)"),
+        ("units needed least (95 % for all together)", "none (2 more not known)"),
+    ]
     stopped.attrs["unit_evaluations_saved"] = 0.25
     assert headlines("lesion", stopped)[1][1] == "128 to 2,000; 25.00 % of the work saved"
 
