@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== making the environment .venv with $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "== installing resanalysis and what it needs (torch is large: this takes minutes, once)"
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev,docs,keras,timm,transformers]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[detection,dev,docs,keras,timm,transformers]'
 	@touch $@
 	@echo "== .venv is ready"
 
@@ -87,7 +87,7 @@ test-hostile: venv
 	@echo "== making .venv-newest: the newest versions of the registry (torch is large: minutes)"
 	@test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
 	@.venv-newest/bin/python -m pip install -qq --no-compile --upgrade --upgrade-strategy eager \
-	  --editable '.[keras,timm,transformers]' pytest pytest-timeout hypothesis
+	  --editable '.[detection,keras,timm,transformers]' pytest pytest-timeout hypothesis
 	@touch $@
 
 test-oldest: .venv-oldest/.resanalysis-installed

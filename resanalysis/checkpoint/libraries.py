@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +50,11 @@ def from_torchvision(name: str) -> tuple[nn.Module, ModelInfo]:
             f"torchvision has no model {name!r}; near it: {', '.join(near) or 'none'}"
         )
     try:
-        model = torchvision.models.get_model(name, weights="DEFAULT" if trained else None)
+        builder = torchvision.models.get_model_builder(name)
+        known = inspect.signature(builder).parameters
+        # A detector without weights would fetch those of its backbone.
+        bare = {"weights_backbone": None} if "weights_backbone" in known and not trained else {}
+        model = torchvision.models.get_model(name, weights="DEFAULT" if trained else None, **bare)
     except OSError as error:
         raise CheckpointError(
             f"the weights of torchvision:{name} could not be downloaded ({first_line(error)}); give a "

@@ -21,13 +21,18 @@ _PILLOW = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by 
 
 
 def of_torchvision(name: str) -> Preprocessing:
-    """What ``weights.transforms()`` of a model's usual weights does; of no classifier, the mean alone."""
+    """What ``weights.transforms()`` of a model's usual weights does; of no classifier, the mean alone.
+
+    Detectors normalise images themselves.
+    """
     import torchvision
-    from torchvision.transforms._presets import ImageClassification
+    from torchvision.transforms._presets import ImageClassification, ObjectDetection
 
     weights: Any = torchvision.models.get_model_weights(name)
     best = weights.DEFAULT
     preset = best.transforms()
+    if isinstance(preset, ObjectDetection):
+        return Preprocessing(*NORMALISATIONS["none"])
     if not isinstance(preset, ImageClassification):
         return IMAGENET
     size, resize = preset.crop_size[0], preset.resize_size[0]

@@ -1,14 +1,16 @@
-"""A user's own function, named on the command line as ``package.module:function``."""
+"""A user's own function, named on the command line as ``package.module:function`` or ``FILE.py:function``."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from resanalysis.errors import ResanalysisError, raised
@@ -19,7 +21,7 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
 
     Parameters
     ----------
-    name : ``package.module:function``.
+    name : ``package.module:function``, or ``FILE.py:function``.
     option : what the user wrote it after, for messages.
 
     Raises
@@ -28,15 +30,15 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
     """
     name = name.removeprefix("python:")
     said = f"{option}{name}" if option.endswith(":") else f"{option} {name}"
-    module_name, _, function_name = name.partition(":")
+    module_name, _, function_name = name.rpartition(":")
     if not module_name or not function_name:
-        raise ResanalysisError(f"{said}: write package.module:function")
+        raise ResanalysisError(f"{said}: write package.module:function, or FILE.py:function")
     here = os.getcwd()
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
+        module = _module(module_name)
     except (Exception, SystemExit) as error:
         raise ResanalysisError(f"{said}: importing {module_name} raised {raised(error)}") from error
     finally:
@@ -46,6 +48,29 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
     if not callable(function):
         raise ResanalysisError(f"{said}: {module_name} has no function {function_name}")
     return function
+
+
+def _module(name: str) -> ModuleType:
+    """A module by its name, or by the path of its file."""
+    path = Path(name)
+    if path.suffix != ".py":
+        return importlib.import_module(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    # By its content: files of one name in two folders are two modules.
+    known = f"{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    if known in sys.modules:
+        return sys.modules[known]
+    spec = importlib.util.spec_from_file_location(known, path.absolute())
+    assert spec is not None and spec.loader is not None  # of a file that ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[known] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[known]
+        raise
+    return module
 
 
 def source_sha256(function: Callable[..., Any]) -> str:

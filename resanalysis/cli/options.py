@@ -23,8 +23,8 @@ MODEL_HELP = (
 )
 DATA_HELP = (
     "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, "
-    "folder:DIR (one folder per class), text:FILE (cut by the model's own tokenizer) or "
-    "tokens:FILE.npz."
+    "folder:DIR (one folder per class), coco:DIR (objects to be found), text:FILE (cut by the model's own "
+    "tokenizer) or tokens:FILE.npz."
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
@@ -65,9 +65,9 @@ Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        metavar="MODULE:FUNCTION",
-        help="A score of your own: a function of output, labels and intact output that returns a "
-        "number per example.",
+        metavar="MODULE:NAME",
+        help="A score of your own: a function of output, labels and intact output that returns a number per "
+        "example; or a class with update and compute, of all examples. FILE.py:NAME works too.",
     ),
 ]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.datasets.cifar import read_cifar
+from resanalysis.datasets.coco import read_coco
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.folder import FileSource, list_folder, list_images
 from resanalysis.datasets.idx import FASHION_CLASSES, read_mnist
@@ -27,6 +28,7 @@ from resanalysis.datasets.images import (
 from resanalysis.datasets.labels import labels_of, read_labels
 from resanalysis.datasets.normalisation import NORMALISATIONS, Normalisation, normalisation
 from resanalysis.datasets.npz import read_npz
+from resanalysis.datasets.objects import Objects
 from resanalysis.datasets.pixels import Pixels, chosen_pixels
 from resanalysis.datasets.text import Predicted, check_vocabulary, text_dataset
 from resanalysis.datasets.tokens import token_dataset
@@ -71,6 +73,7 @@ def dataset(
     ----------
     spec : ``FILE.npz`` (``images`` uint8, ``labels`` if there are any), ``bundled:NAME``, ``cifar10:DIR``,
         ``cifar100:DIR``, ``fashion-mnist:DIR``, ``folder:DIR`` (a folder per class, read as needed),
+        ``coco:DIR`` (images and the objects in them, not normalised unless ``normalize`` or ``mean`` say it),
         ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one), or
         ``text:FILE`` (UTF-8; options after it as in ``text:FILE?length=64&by=line&tokenizer=DIR``).
         ``?labels=none`` after the last two leaves out that each token is the label of the one before it;
@@ -111,7 +114,7 @@ def dataset(
             read = _images_of(scheme, place, split) or _arrays(text)
         chosen = normalisation(text, normalize, mean, std, read.recorded)
         found = assembled(text, read.source, read.channels, read.labels, *chosen, read.classes)
-        found = replace(found, accepted=read.accepted, subset=read.subset)
+        found = replace(found, accepted=read.accepted, subset=read.subset, objects=read.objects)
     return found if limit is None else found.limited(limit, seed)
 
 
@@ -126,6 +129,7 @@ class _Images:
     recorded: Normalisation | None = None
     accepted: NDArray[np.bool_] | None = None
     subset: str = ""
+    objects: tuple[Objects, ...] | None = None
 
 
 def _check_arguments(
@@ -173,6 +177,12 @@ def _images_of(scheme: str, place: str, split: str) -> _Images | None:
     """The images of a layout that has a name; ``None`` if there is none of that name."""
     if not place:
         return None
+    if scheme == "coco":
+        found = read_coco(Path(place))
+        # Detectors normalise what they are given by themselves.
+        return _Images(
+            found.source, 3, None, recorded=NORMALISATIONS["none"], objects=found.objects
+        )
     if scheme in ("cifar10", "cifar100"):
         images, labels, classes = read_cifar(Path(place), 10 if scheme == "cifar10" else 100, split)
         return _Images(ArraySource(images), 3, labels, classes)

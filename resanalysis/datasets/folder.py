@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,22 @@ class FileSource:
         )
         for path in self.paths:
             state.update((path.parent.name + path.name).encode(errors="surrogateescape"))
-            try:
-                with path.open("rb") as file:
-                    state.update(hashlib.file_digest(file, "sha256").digest())
-            except OSError as error:
-                raise DataError(f"{path} cannot be read: {reason(error)}") from None
+            state.update(file_sha256(path))
         return state.hexdigest()
+
+
+def file_sha256(path: Path) -> bytes:
+    """Of a file's content.
+
+    Raises
+    ------
+    DataError : if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from None
 
 
 _PARTS = {"train", "val", "valid", "validation", "test"}
@@ -142,11 +152,21 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def _pixels_of(path: Path, pixels: Pixels) -> NDArray[np.uint8]:
     """An image file as uint8 (3, H, W)."""
+    return image_of(path, lambda image: shaped(image, pixels))
+
+
+def image_of(path: Path, take: Callable[[Any], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """What ``take`` makes of an image file, given to it as an RGB picture of Pillow's.
+
+    Raises
+    ------
+    DataError : if the file is no readable image, or ``take`` refuses it.
+    """
     from PIL import Image
 
     try:
         with Image.open(path, formats=sorted(set(_FORMATS.values()))) as image:
-            return shaped(_of_8_bits(image).convert("RGB"), pixels)
+            return take(_of_8_bits(image).convert("RGB"))
     except Exception as error:  # Pillow's plugins raise what they like on a damaged file
         said = reason(error).replace(f" '{path}'", "")
         raise DataError(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.normalisation import checked_normalisation
+from resanalysis.datasets.objects import Objects
 from resanalysis.datasets.pixels import Pixels
 from resanalysis.errors import printable
 from resanalysis.network import Inputs
@@ -69,6 +70,7 @@ class Dataset:
     targets : token ids (N, T) that are predicted instead, each after the place it is predicted at, −100
         elsewhere: of a text some of whose tokens are hidden.
     accepted : (N, classes), where an example has several right classes; ``labels`` has the first of each.
+    objects : what is to be found in each image, where models are asked for that; then there are no labels.
     """
 
     name: str
@@ -83,9 +85,15 @@ class Dataset:
     scored: bool = True
     targets: NDArray[np.int64] | None = None
     accepted: NDArray[np.bool_] | None = None
+    objects: tuple[Objects, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def one_size(self) -> bool:
+        """Whether several examples fit into one batch."""
+        return getattr(self.source, "one_size", True)
 
     @property
     def pixels(self) -> Pixels | None:
@@ -109,6 +117,8 @@ class Dataset:
             state.update(b"no labels")
         if self.targets is not None:
             state.update(b"targets" + self.targets.tobytes())
+        for objects in self.objects or ():
+            state.update(objects.digest())
         return state.hexdigest()
 
     def batch(self, start: int, stop: int) -> tuple[Inputs, Tensor | None]:
@@ -173,6 +183,9 @@ class Dataset:
         ----------
         subset : what they are, in words.
         """
+        objects = self.objects
+        if objects is not None:
+            objects = tuple(objects[place] for place in np.arange(len(self))[chosen])
         return replace(
             self,
             indices=self.indices[chosen],
@@ -180,6 +193,7 @@ class Dataset:
             mask=None if self.mask is None else self.mask[chosen],
             targets=None if self.targets is None else self.targets[chosen],
             accepted=None if self.accepted is None else self.accepted[chosen],
+            objects=objects,
             subset=subset,
         )
 

@@ -16,6 +16,7 @@ from resanalysis.experiments.lesion_stop import Narrow, Stop, Top
 from resanalysis.experiments.lesion_table import Numbers, add, lesion_table, rows_of
 from resanalysis.experiments.lesion_until import check_until, lesion_until
 from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
+from resanalysis.experiments.whole import metric_of, redrawn_scores, whole_facts
 from resanalysis.measures.chance import chance_error
 from resanalysis.measures.perplexity import perplexity, predicted_tokens
 from resanalysis.network import ResidualNetwork
@@ -35,7 +36,7 @@ def lesion(
     data: Dataset,
     *,
     part: Literal["branch", "skip"] = "branch",
-    metric: Metric | None = None,
+    metric: Metric | type | None = None,
     recalibrate: int | None = None,
     replace: Replace = "zero",
     mean_over: int | None = None,
@@ -58,7 +59,10 @@ def lesion(
     network : the unraveled view.
     data : examples with labels.
     part : ``"skip"`` cuts the skip instead and keeps the branch: the control.
-    metric : a score of your own: ``metric(output, labels, intact_output)`` returns a number per example.
+    metric : a score of your own: ``metric(output, labels, intact_output)`` returns a number per example; or a
+        class with ``update(outputs, targets)`` and ``compute()``, of all examples together. Where it is left
+        out, objects to be found are scored by COCO's mean average precision, and classes of pixels by the mean
+        intersection over union.
     recalibrate : set so many examples aside, estimate batch-norm statistics on them for each lesioned network
         (and the intact one), and measure the damage again, in further columns.
     replace : what stands in for a deleted branch: nothing (``zero``), the ``mean`` of each channel or the
@@ -89,7 +93,9 @@ def lesion(
         language model the error is a fraction too, and there is the ``perplexity`` with its bootstrap
         interval over texts. Layers of a plain network that change the shape cannot be deleted; their
         numbers are NaN. With a ``metric``, its mean and ``metric_delta``, the paired difference from the
-        intact network, with intervals of the same rule. With ``recalibrate``, all but the perplexity again
+        intact network, with intervals of the same rule. Of objects to be found ``map``, ``map_delta``, ``ap50``
+        and ``ap50_delta`` with the bias-corrected intervals of a bootstrap over images, and no error; of classes of
+        pixels also ``miou`` and ``miou_delta``. With ``recalibrate``, all but the perplexity again
         in columns that end in ``_recalibrated`` (before ``_low`` and ``_high``), against the intact network
         with statistics estimated anew, and ``stale``, how much of ``delta`` that takes away, with its
         paired interval. With ``until_width``, ``seen`` is how many examples a row saw; every number is over
@@ -107,7 +113,7 @@ def lesion(
             stop,
             len(routes) - 1,
             {
-                "metric": metric,
+                "metric": metric or getattr(data, "objects", None),
                 "recalibrate": recalibrate,
                 "replace": None if replace == "zero" else replace,
                 "mean_over": mean_over,
@@ -124,9 +130,10 @@ def lesion(
         calibrate_on=calibrate_on, batch_size=batch_size, device=device, store=store,
     )  # fmt: skip
     data = protocol.measured
+    scored_by = metric_of(metric, data, answers=answers, recalibrate=recalibrate)
     scores = protocol.scored(
         routes,
-        metric=metric,
+        metric=scored_by,
         batch_size=batch_size,
         device=device,
         store=store,
@@ -139,13 +146,20 @@ def lesion(
     tokens = predicted_tokens(data)
     if tokens is not None and not np.isnan(scores.values["loss"][0]).all():
         _add_perplexity(frame, scores.values["loss"], tokens, place, seed)
-    if metric is not None:
+    if "metric" in scores.values:
         _add_metric(frame, scores.values["metric"], place, seed)
+    whole = redrawn_scores(scores, scored_by, len(data), seed)
+    rows = rows_of(network, place)
+    for name, found in whole.items():
+        add(frame, name, found.bands(), rows)
+        add(frame, f"{name}_delta", found.changes(), rows)
     if answers is not None:
         frame["route"] = [place.get(unit, -1) for unit in frame["unit"]]
     if recalibrate is not None:
         frame = frame.join(_recalibrated(network, scores, place, seed))
-    frame.attrs = Provenance.of(network, data, seed, part=part, **protocol.facts).facts()
+    frame.attrs = Provenance.of(
+        network, data, seed, part=part, **protocol.facts, **whole_facts(whole)
+    ).facts()
     if metric is not None:
         frame.attrs["metric"] = metric_name(metric)
     return frame

@@ -12,6 +12,7 @@ import torch
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments.protocol import AGAIN, protocol_of
+from resanalysis.experiments.whole import metric_of, of_draws, redrawn_scores, whole_facts
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
@@ -22,6 +23,7 @@ from resanalysis.routes.route import intact, without
 from resanalysis.routes.stand_in import Replace
 from resanalysis.routes.subsets import Subset, nested_subsets
 from resanalysis.statistics.crossed import OVER, crossed_columns
+from resanalysis.statistics.whole import Redrawn
 
 Eligible = Literal["both", "eligible", "excluded"]
 MEASURED = ("error", "loss", "agreement")
@@ -33,7 +35,7 @@ def lesion_many(
     *,
     removed: Sequence[int] = tuple(range(1, 21)),
     draws: int = 100,
-    metric: Metric | None = None,
+    metric: Metric | type | None = None,
     transitions: Eligible = "eligible",
     recalibrate: int | None = None,
     replace: Replace = "zero",
@@ -58,7 +60,8 @@ def lesion_many(
     draws : for each k; at least 30 make an interval worth drawing.
     transitions : whether units that change the stream's shape may be deleted: ``"eligible"``,
         ``"excluded"``, or ``"both"`` protocols side by side (the paper does not say).
-    metric : a score of your own, as in ``lesion``; its means are ``metric`` and ``intact_metric``.
+    metric : a score of your own, as in ``lesion``; its means are ``metric`` and ``intact_metric``. Of a metric
+        of all examples together there are, as of the error, ``map``, ``intact_map`` and ``mean_map``.
     answers : as in ``lesion``.
     recalibrate, replace, mean_over, calibrate_on : as in ``lesion``.
 
@@ -90,9 +93,10 @@ def lesion_many(
         calibrate_on=calibrate_on, batch_size=batch_size, device=device, store=store,
     )  # fmt: skip
     data = protocol.measured
+    scored_by = metric_of(metric, data, answers=answers, recalibrate=recalibrate)
     scores = protocol.scored(
         [intact(network), *(without(network, units) for units in names)],
-        metric=metric,
+        metric=scored_by,
         batch_size=batch_size,
         device=device,
         store=store,
@@ -100,7 +104,10 @@ def lesion_many(
         description="lesion_many",
         answers=answers,
     )
-    frame = _table(chosen, names, scores, draws, seed).assign(chance_error=chance_error(data))
+    whole = redrawn_scores(scores, scored_by, len(data), seed)
+    frame = _table(chosen, names, scores, whole, draws, seed).assign(
+        chance_error=chance_error(data)
+    )
     if answers is not None:
         number = {units: route for route, units in enumerate(names, start=1)}
         frame["route"] = [number[subset.units] for _, subset in chosen]
@@ -113,6 +120,7 @@ def lesion_many(
         left_out=left_out,
         interval=OVER,
         **protocol.facts,
+        **whole_facts(whole),
     ).facts()
     return frame
 
@@ -121,6 +129,7 @@ def _table(
     chosen: list[tuple[bool, Subset]],
     names: list[tuple[int, ...]],
     scores: Scores,
+    whole: dict[str, Redrawn],
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
@@ -154,7 +163,8 @@ def _table(
     frame["listed"] = [subset.listed for _, subset in chosen]
     values = {name: scores.values[name][place] for name in measured}
     means = crossed_columns(values, groups, frame["listed"].tolist(), seed=seed)
-    return pd.concat([frame, means], axis=1)
+    of_whole = of_draws(whole, place, groups, frame["listed"].tolist(), seed)
+    return pd.concat([frame, means, of_whole], axis=1)
 
 
 def _chosen(

@@ -21,6 +21,7 @@ from resanalysis.routes.route import Route
 from resanalysis.routes.shared_store import prefixed
 from resanalysis.routes.stand_in import Paired, Replace, check_replace, with_donors, with_means
 from resanalysis.routes.streamed import check_streams
+from resanalysis.routes.whole import WholeMetric
 
 AGAIN = "_recalibrated"
 """Ends the name of a score whose batch-norm statistics were estimated anew."""
@@ -57,7 +58,7 @@ class Protocol:
         batch_size: int | None = None,
         device: torch.device | str | None = None,
         fast: bool = True,
-        metric: Metric | None = None,
+        metric: Metric | WholeMetric | None = None,
         answers: Answers | None = None,
         store: BlockStore | None = None,
         show_progress: bool = False,
@@ -90,7 +91,8 @@ class Protocol:
             description=description,
             answers=answers,
             **how,
-        ).values
+        )
+        values = found.values
         if self.calibration is not None:
             again = evaluate(
                 self.network,
@@ -101,8 +103,8 @@ class Protocol:
                 description=f"{description}, recalibrated",
                 **how,
             ).values
-            found = found | {f"{name}{AGAIN}": values for name, values in again.items()}
-        return Scores(found)
+            values = values | {f"{name}{AGAIN}": rows for name, rows in again.items()}
+        return Scores(values, found.records)
 
 
 def recalibrated(column: str) -> str:

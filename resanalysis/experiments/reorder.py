@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments.protocol import AGAIN, protocol_of
+from resanalysis.experiments.whole import metric_of, of_draws, redrawn_scores, whole_facts
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
@@ -58,7 +59,7 @@ def reorder(
     protocol: Protocol = "even",
     swaps: Sequence[int] | None = None,
     hold: Sequence[int] = (),
-    metric: Metric | None = None,
+    metric: Metric | type | None = None,
     recalibrate: int | None = None,
     calibrate_on: Dataset | None = None,
     batch_size: int | None = None,
@@ -84,7 +85,8 @@ def reorder(
     hold : units that stay in place. Which units move is not independent of tau: the first unit moves in
         few orders near 1 and in nearly all far from it, and costs more than others. ``hold=[0]`` takes that
         away.
-    metric : a score of your own, as in ``lesion``; its mean is the column ``metric``.
+    metric : a score of your own, as in ``lesion``; its mean is the column ``metric``. Of a metric of all
+        examples together there are, as of the error, ``map``, ``intact_map`` and ``mean_map``.
     answers : as in ``lesion``.
     recalibrate, calibrate_on : as in ``lesion``: set so many examples aside, and estimate batch-norm
         statistics on them for every order.
@@ -112,9 +114,10 @@ def reorder(
     orders = [Order(tuple(range(len(network))), 0, 0), *chosen.orders]
     rules = protocol_of(network, data, seed, recalibrate=recalibrate, calibrate_on=calibrate_on)
     data = rules.measured
+    scored_by = metric_of(metric, data, answers=answers, recalibrate=recalibrate)
     scores = rules.scored(
         [reordered(network, order.units) for order in orders],
-        metric=metric,
+        metric=scored_by,
         batch_size=batch_size,
         device=device,
         store=store,
@@ -141,7 +144,9 @@ def reorder(
     frame["listed"] = chosen.listed
     values = {name: scores.values[name] for name in measured}
     means = crossed_columns(values, together, frame["listed"].tolist(), seed=seed)
-    frame = pd.concat([frame, means], axis=1).assign(
+    whole = redrawn_scores(scores, scored_by, len(data), seed)
+    of_whole = of_draws(whole, range(len(frame)), together, frame["listed"].tolist(), seed)
+    frame = pd.concat([frame, means, of_whole], axis=1).assign(
         chance_error=chance_error(data),
         **{name: scores.mean(name) for name in measured if name not in known},
     )
@@ -159,6 +164,7 @@ def reorder(
         movable=sum(len(group) for group in groups),
         interval=OVER,
         **rules.facts,
+        **whole_facts(whole),
     ).facts()
     if protocol == "veit":
         frame.attrs["swaps"] = sorted(set(frame["swaps"]) - {0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resanalysis.figures.legends import shared_legend
+from resanalysis.figures.quantities import lesion_headlines, without_error
 from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
@@ -35,9 +37,6 @@ LEVEL = 0.05
 # How far to the right of its point the same with other statistics is drawn, in units.
 _BESIDE = 0.3
 
-# What a paired difference is called, and the columns it is in.
-_CHANGES = {"error": "delta", "metric": "metric_delta"}
-
 
 def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = None) -> Axes:
     """One point per deleted unit: how much worse than intact, with the interval of the paired difference.
@@ -53,7 +52,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     if ax is None:
         ax = one_axes()
     metric = measured(frame, metric)
-    paired = _CHANGES.get(metric, "")
+    paired = "delta" if metric == "error" else f"{metric}_delta"
     column = paired if paired in frame else metric
     units = frame.loc[(frame["unit"] >= 0) & frame[column].notna()]
     with mpl.rc_context(RC):
@@ -71,7 +70,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
             _points(ax, again, column, GREEN, "s", NAME)
         ax.set_xlabel("Unit deleted (shading: stages)")
         name = metric_label(metric)
-        ax.set_ylabel(f"Change of {name[0].lower()}{name[1:]}" if column == paired else name)
+        ax.set_ylabel(f"Change of {_inside(name)}" if column == paired else name)
         ax.set_xlim(-0.7, float(frame["unit"].to_numpy().max()) + 0.7)
         whole_numbers(ax.xaxis)
         if metric == "perplexity":  # one unit of a language model can cost a thousandfold
@@ -80,6 +79,11 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
             _limits(ax, frame, column, metric)
         legend_above(ax)
     return ax
+
+
+def _inside(name: str) -> str:
+    """A label inside a sentence; abbreviations keep their capitals."""
+    return name if name[1:2].isupper() else f"{name[0].lower()}{name[1:]}"
 
 
 def _stages(ax: Axes, frame: pd.DataFrame) -> None:
@@ -102,8 +106,9 @@ def _intact(ax: Axes, frame: pd.DataFrame, metric: str, column: str) -> None:
             )
         ax.axhline(intact[metric], color=INTACT, linestyle="--", linewidth=0.9, label="intact")
         return
+    named = "" if metric in ("error", "metric") else f" {metric_label(metric)}"  # one of two panels
     ax.axhline(
-        0, color=INTACT, linestyle="--", linewidth=0.9, label=f"intact: {intact[metric]:.3g}"
+        0, color=INTACT, linestyle="--", linewidth=0.9, label=f"intact{named}: {intact[metric]:.3g}"
     )
 
 
@@ -156,12 +161,16 @@ def lesion(
     width: float = FULL,
     panel: str | None = None,
 ) -> Figure:
-    """The figure of ``lesion.csv``."""
+    """The figure of ``lesion.csv``; of detections a panel for mAP and one for AP50."""
+    name = measured(frame, metric)
+    names = ("map", "ap50") if metric is None and name == "map" else (name,)
 
-    def drawn(ax: Axes) -> Axes:
-        return draw(frame, ax, metric=metric)
+    def drawn(name: str) -> Callable[[Axes], Axes]:
+        return lambda ax: draw(frame, ax, metric=name)
 
-    figure, axes = panelled([drawn], "lesion", width=width, panel=panel, height=2.3)
+    figure, axes = panelled(
+        [drawn(name) for name in names], "lesion", width=width, panel=panel, height=2.3
+    )
     shared_legend(figure, axes)
     return figure
 
@@ -178,6 +187,8 @@ HOW_TO_READ = (
 
 def headlines(frame: pd.DataFrame) -> Headlines:
     """The intact error, the middle of the lesions, how many units matter, and the three that matter most."""
+    if without_error(frame):
+        return lesion_headlines(frame)
     records: Any = frame.sort_values("unit").to_dict("records")
     intact, *units = records
     rows = [

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resanalysis.figures.legends import shared_legend
+from resanalysis.figures.quantities import draws_headlines, without_error
 from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
@@ -168,6 +169,8 @@ HOW_TO_READ = (
 
 def headlines(frame: pd.DataFrame) -> Headlines:
     """The intact error, and the median over draws with few, some and all units deleted."""
+    if without_error(frame):
+        return draws_headlines(frame)
     removed, error = column(frame, "removed"), column(frame, "error")
     eligible = np.asarray(frame["transitions_eligible"], dtype=bool)
     rows: Headlines = []

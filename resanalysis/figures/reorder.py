@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.figures.legends import shared_legend
+from resanalysis.figures.quantities import orders_headlines, without_error
 from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
@@ -176,6 +177,8 @@ def headlines(frame: pd.DataFrame) -> Headlines:
     """The intact error, the range of the orders, and the rank correlation of error and tau."""
     from scipy.stats import spearmanr
 
+    if without_error(frame):
+        return orders_headlines(frame)
     swaps = column(frame, "swaps")
     tau, error = column(frame, "kendall_tau"), column(frame, "error")
     rows: Headlines = []

@@ -74,6 +74,9 @@ METRICS = {
     "loss": "Cross-entropy (nats)",
     "kl": "KL from intact (nats)",
     "perplexity": "Perplexity",
+    "map": "mAP",
+    "ap50": "AP50",
+    "miou": "Mean IoU",
 }
 """Measured columns with the label of their axis, in the order figures prefer them."""
 
@@ -219,9 +222,10 @@ def measured(frame: pd.DataFrame, metric: str | None) -> str:
     ------
     ResanalysisError : if that column is not there or empty.
     """
+    own = frame.attrs.get("whole_metrics", ())  # a user's, with names of its own
     there = [
         name
-        for name in METRICS
+        for name in dict.fromkeys([*METRICS, *own])
         if name in frame and not np.isnan(np.asarray(frame[name], dtype=float)).all()
     ]
     if metric is None and there:

@@ -19,7 +19,7 @@ import torch.utils._pytree as pytree
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resanalysis.errors import out_of_memory
+from resanalysis.errors import ResanalysisError, out_of_memory
 from resanalysis.network import Arithmetic, Inputs, ResidualNetwork
 from resanalysis.progress import progress_bar
 from resanalysis.ranks import all_of, of_the_first, ranks
@@ -225,6 +225,8 @@ class Batches:
         footprint, memory : what one example takes, and what there is.
         """
         size = network.batch_size or batch_size
+        if not getattr(data, "one_size", True):
+            size = _one_at_a_time(size)
         if not size:  # by the memory that is free, which is not the same in every process
             size = of_the_first(chosen_batch_size(network, len(data), footprint, memory=memory))
         return Batches(
@@ -356,6 +358,21 @@ class Batches:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return half
+
+
+def _one_at_a_time(size: int | None) -> int:
+    """Images of several sizes would be padded to one, and what is found in one depend on the others.
+
+    Raises
+    ------
+    ResanalysisError : if another number was asked for.
+    """
+    if size is not None and size > 1:
+        raise ResanalysisError(
+            f"{size} examples at a time, and the images are of several sizes: leave --batch-size out, and they "
+            "are taken one at a time"
+        )
+    return 1
 
 
 def _part(begun: Callable[[], Callable[[str], Block]], name: str) -> Block:

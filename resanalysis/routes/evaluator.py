@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from resanalysis.routes.route import Route
 from resanalysis.routes.scores import ANSWERS, Scorer, described, names_of
 from resanalysis.routes.streamed import check_streams, streamed
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
+from resanalysis.routes.whole import Record, WholeMetric, packed, unpacked
 from resanalysis.view.outputs import logits_of
 
 
@@ -49,9 +50,11 @@ class Scores:
     ----------
     values : for each of ``error``, ``loss``, ``agreement`` and ``kl``, and ``metric`` where one was given,
         an array (routes, N).
+    records : of a metric of the whole data set: what was kept, by route and example.
     """
 
     values: dict[str, NDArray[np.float32]]
+    records: Sequence[Sequence[Record]] = field(default_factory=list[list[Record]])
 
     def mean(self, name: str) -> NDArray[np.float64]:
         """Mean over examples of each route, in double precision."""
@@ -67,7 +70,7 @@ def evaluate(
     device: torch.device | str | None = None,
     memory: int | None = None,
     fast: bool = True,
-    metric: Metric | None = None,
+    metric: Metric | WholeMetric | None = None,
     answers: Answers | None = None,
     calibration: EvaluationData | None = None,
     store: BlockStore | None = None,
@@ -85,7 +88,8 @@ def evaluate(
     memory : bytes the streams may take; a quarter of what is free if left out.
     fast : fold batch norm and fuse (``resanalysis.routes.forward_only``); predictions stay the same.
     metric : a score of your own, called with a batch's output, its labels (or ``None``) and the intact
-        network's output; returns a number per example, kept as ``metric``.
+        network's output; returns a number per example, kept as ``metric``. Of a ``WholeMetric`` what it
+        keeps of each example is in ``records``.
     answers : filled with the scores of every route and example, and with predictions and entropies.
     calibration : examples, none of ``data``, on which batch-norm statistics are estimated anew for every
         place of every route, the intact network's too; as trained if left out.
@@ -110,6 +114,11 @@ def evaluate(
             network, data, batch_size=batch_size, store=store, show_progress=show_progress
         )
         batches = replace(batches, device=torch.device(device or network.device))
+        if isinstance(metric, WholeMetric):
+            raise ResanalysisError(
+                "a metric of the whole data set is measured with all weights in memory: leave --stream-weights "
+                "out, or give a function with --metric"
+            )
         read = streamed(network, routes, batches, scorer, description, memory)
         return _kept(joined(read), data, answers)
     ledger = None
@@ -158,27 +167,46 @@ def evaluate(
             return measure
 
         found = batches.measured(work, begin, description)
+    records: list[list[Record]] = [[] for _ in routes]
+    if isinstance(metric, WholeMetric):
+        for key, block in blocks.items():
+            _add_records(records, block, found[key])
     names = names_of(metric, answers is not None)
     values = np.empty((len(names), len(routes), len(data)), dtype=np.float32)
     for key, block in blocks.items():
-        known = joined(found.pop(key))  # let go as it is copied: together they are as large as all
+        parts = found.pop(key)  # let go as it is copied: together they are as large as all
+        known = joined([{name: part[name] for name in names} for part in parts])
         for row, name in enumerate(names):
             values[row, block.numbers] = known[name]
-    return _kept({name: values[row] for row, name in enumerate(names)}, data, answers)
+    found_scores = {name: values[row] for row, name in enumerate(names)}
+    return _kept(found_scores, data, answers, records)
 
 
-def _scorer(metric: Metric | None, answers: bool, output: Any, batch: Batch) -> Scorer:
+def _scorer(
+    metric: Metric | WholeMetric | None, answers: bool, output: Any, batch: Batch
+) -> Scorer:
     """What scores outputs of a batch, given the intact network's."""
     return Scorer.of(output, batch.labels, metric, batch.rows, answers)
 
 
 def _kept(
-    values: dict[str, NDArray[np.float32]], data: EvaluationData, answers: Answers | None
+    values: dict[str, NDArray[np.float32]],
+    data: EvaluationData,
+    answers: Answers | None,
+    records: Sequence[Sequence[Record]] = (),
 ) -> Scores:
     """The scores, kept in ``answers`` too where these are asked for."""
     if answers is not None:
         answers.keep(data, values)
-    return Scores({name: rows for name, rows in values.items() if name not in ANSWERS})
+    kept = {name: rows for name, rows in values.items() if name not in ANSWERS}
+    return Scores(kept, records)
+
+
+def _add_records(records: list[list[Record]], block: RouteBlock, parts: Sequence[Block]) -> None:
+    """What was kept of the examples of some routes, behind what is there of these routes."""
+    for part in parts:
+        for number, more in zip(block.numbers, unpacked(part), strict=True):
+            records[number] += more
 
 
 def _walked(
@@ -206,12 +234,18 @@ def _block_scores(
 ) -> Block:
     """Scores (routes, examples) of a block of routes on one batch, by name."""
     result = torch.empty(len(scorer.names), len(block.numbers), batch.rows)
+    records: dict[int, list[Record]] = {}
 
     def arrive(ends: list[int], stream: Tensor, read: Side) -> None:
-        result[:, ends] = scorer.rows(network.leave(stream, read))[:, None]
+        output = network.leave(stream, read)
+        result[:, ends] = scorer.rows(output)[:, None]
+        if scorer.whole is not None:
+            known = scorer.whole.records(output, scorer.labels, batch.rows)
+            records.update((end, known[: batch.stop - batch.start]) for end in ends)
 
     walk_tree(network, block.tree, h, side, arrive)
-    return {name: batch.own(result[row]).numpy() for row, name in enumerate(scorer.names)}
+    found = {name: batch.own(result[row]).numpy() for row, name in enumerate(scorer.names)}
+    return found | (packed([records[end] for end in sorted(records)]) if records else {})
 
 
 def entered(network: ResidualNetwork, batch: Batch) -> tuple[Tensor, Side]:

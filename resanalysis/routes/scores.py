@@ -11,6 +11,7 @@ from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.routes.metric import Metric, measured_by
+from resanalysis.routes.whole import WholeMetric
 from resanalysis.view.outputs import logits_of
 
 NAMES = ("error", "loss", "agreement", "kl")
@@ -114,7 +115,7 @@ class Scorer:
     output: Any
     intact: Reference | None
     labels: Tensor | None
-    metric: Metric | None
+    metric: Metric | WholeMetric | None
     examples: int
     answers: bool = False
 
@@ -122,7 +123,7 @@ class Scorer:
     def of(
         output: Any,
         labels: Tensor | None,
-        metric: Metric | None,
+        metric: Metric | WholeMetric | None,
         examples: int,
         answers: bool = False,
     ) -> Scorer:
@@ -135,6 +136,11 @@ class Scorer:
         """Of the rows."""
         return names_of(self.metric, self.answers)
 
+    @property
+    def whole(self) -> WholeMetric | None:
+        """The metric, if it is of the whole data set and has no row of its own."""
+        return self.metric if isinstance(self.metric, WholeMetric) else None
+
     def rows(self, output: Any) -> Tensor:
         """The scores (names, examples) of one output, on the CPU."""
         logits = logits_of(output)
@@ -142,7 +148,8 @@ class Scorer:
             if self.metric is None:
                 raise ResanalysisError(
                     f"the model returns {described(self.output)}, in which there are no logits to "
-                    "score; give a function of your own with --metric (metric= in Python)"
+                    "score; lesion and reorder take a score of your own with --metric (metric= in Python), and "
+                    "score detections of coco:DIR"
                 )
             rows = torch.full((len(NAMES), self.examples), torch.nan)
         else:
@@ -152,7 +159,7 @@ class Scorer:
             if logits is not None:
                 answered = answers_in(logits, self.labels).cpu()
             rows = torch.cat([rows, answered])
-        if self.metric is None:
+        if self.metric is None or isinstance(self.metric, WholeMetric):
             return rows
         if (
             self.metric is margin
@@ -163,9 +170,10 @@ class Scorer:
         return torch.cat([rows, own[None]])
 
 
-def names_of(metric: Metric | None, answers: bool) -> tuple[str, ...]:
+def names_of(metric: Metric | WholeMetric | None, answers: bool) -> tuple[str, ...]:
     """Of the rows of a ``Scorer``."""
-    return (*NAMES, *(ANSWERS if answers else ()), *(() if metric is None else ("metric",)))
+    own = () if metric is None or isinstance(metric, WholeMetric) else ("metric",)
+    return (*NAMES, *(ANSWERS if answers else ()), *own)
 
 
 def answers_in(logits: Tensor, labels: Tensor | None) -> Tensor:

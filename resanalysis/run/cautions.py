@@ -19,7 +19,9 @@ MOST_EXAMPLES = 256
 # than others, as every command asks and a false alarm costs trust.
 LEVEL = 0.99
 # What these columns hold where a route does what the intact network does; below _STILL it is rounding.
-UNCHANGED = {"agreement": 1.0, "kl": 0.0, "change_max": 0.0, "damage_ab": 0.0, "value": 0.0}
+UNCHANGED = {
+    "agreement": 1.0, "kl": 0.0, "change_max": 0.0, "damage_ab": 0.0, "value": 0.0, "map_delta": 0.0,
+}  # fmt: skip
 _STILL = 1e-6
 
 

@@ -36,9 +36,11 @@ def compared(
     ------
     ResanalysisError : for an experiment that has no curve to lay side by side.
     """
+    import numpy as np
     import pandas as pd
 
     from resanalysis.figures.compared import compared as drawn
+    from resanalysis.figures.style import measured as best_known
     from resanalysis.statistics.pooling import curves, pooled
 
     if experiment.curve is None:
@@ -56,6 +58,8 @@ def compared(
     joined[experiment.stem].attrs = {**first.attrs, "models": list(several.parts)}
     done = time.perf_counter()
     x, y = experiment.curve
+    if np.isnan(joined[experiment.stem][y].to_numpy(float)).all():  # of detections: no error
+        y = best_known(first, None)
     lines = curves(joined[experiment.stem], x, y)
     over = pooled(lines, x, y) if pool else None
     chance = (

@@ -63,7 +63,9 @@ def seconds_per_pass(subject: Subject) -> float:
     if subject.data is None or len(subject.data) == 0 or subject.network.files is not None:
         return 0.0
     network = subject.network.to(subject.device)
-    batches = Batches.of(network, subject.data, batch_size=_EXAMPLES)
+    # A detector takes seconds an image, and images of several sizes come one at a time.
+    several = _EXAMPLES if subject.data.objects is None else 1
+    batches = Batches.of(network, subject.data, batch_size=several)
     batch = batches.batch(*next(batches.bounds()))
     times: list[float] = []
     with torch.inference_mode():

@@ -161,7 +161,8 @@ def _example(
     model: str, data: Dataset | None, info: ModelInfo | None, shape: tuple[int, ...] | None
 ) -> Inputs:
     if data is not None:
-        return data.batch(0, min(len(data), EXAMPLE_IMAGES))[0]
+        several = EXAMPLE_IMAGES if data.one_size else 1
+        return data.batch(0, min(len(data), several))[0]
     if shape is None and info is not None:
         shape = info.input_size or (info.preprocessing and info.preprocessing.input_size)
     if shape is None:

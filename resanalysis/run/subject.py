@@ -138,6 +138,8 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
         output=how.output,
         name=loaded.model,
     )
+    if loaded.data is not None and not loaded.data.one_size:
+        _check_other_size(network, loaded, how.output)
     if loaded.data is not None and loaded.data.labels is not None:
         check_labels(network, loaded.data, loaded.example, loaded.model)
     return Subject(
@@ -154,6 +156,23 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
         device=loaded.device,
         seconds={**loaded.seconds, "unravel": time.perf_counter() - started},
     )
+
+
+def _check_other_size(network: ResidualNetwork, loaded: Loaded, output: str | None) -> None:
+    """The view was captured with images of one size; hold it to the model with one of another.
+
+    Raises
+    ------
+    UnravelError : if it computes something else.
+    """
+    from resanalysis.view import check_same_output
+
+    assert loaded.data is not None
+    sizes = getattr(loaded.data.source, "sizes", ())
+    chosen = [sizes[index] for index in loaded.data.indices]
+    place = next((number for number, size in enumerate(chosen) if size != chosen[0]), None)
+    if place is not None:
+        check_same_output(network, loaded.module, loaded.data.batch(place, place + 1)[0], output)
 
 
 def check_labels(

@@ -123,20 +123,33 @@ def crossed_columns(
     DataFrame : for each quantity X, ``mean_X``, ``mean_X_low``, ``mean_X_high``, ``mean_X_se_draws``,
         ``mean_X_se_examples``, ``mean_X_se``, the fields of ``Crossed``; NaN for a row that is no draw.
     """
+    parts = [pd.DataFrame()]
+    for name, rows in values.items():
+        members = members_of(groups)
+        found = crossed_means(
+            [rows[chosen] for chosen in members],
+            listed=[listed[chosen[0]] for chosen in members],
+            seed=seed,
+        )
+        parts.append(repeated(name, groups, found))
+    return pd.concat(parts, axis=1)
+
+
+def members_of(groups: Sequence[Hashable]) -> list[list[int]]:
+    """The rows of every group, in the order in which groups first occur; none of what is ``None``."""
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         if group is not None:
             members.setdefault(group, []).append(row)
+    return list(members.values())
+
+
+def repeated(name: str, groups: Sequence[Hashable], found: Sequence[Crossed]) -> pd.DataFrame:
+    """A mean of every group, in each row of the group, in the columns of ``crossed_columns``."""
     columns: dict[str, Floats] = {}
-    for name, rows in values.items():
-        found = crossed_means(
-            [rows[chosen] for chosen in members.values()],
-            listed=[listed[chosen[0]] for chosen in members.values()],
-            seed=seed,
-        )
-        for number, field in enumerate(Crossed._fields):
-            column = np.full(len(groups), np.nan)
-            for chosen, one in zip(members.values(), found, strict=True):
-                column[chosen] = one[number]
-            columns[f"mean_{name}" + ("" if field == "mean" else f"_{field}")] = column
+    for number, field in enumerate(Crossed._fields):
+        column = np.full(len(groups), np.nan)
+        for chosen, one in zip(members_of(groups), found, strict=True):
+            column[chosen] = one[number]
+        columns[f"mean_{name}" + ("" if field == "mean" else f"_{field}")] = column
     return pd.DataFrame(columns)

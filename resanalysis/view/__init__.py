@@ -17,13 +17,13 @@ from resanalysis.view.check import check_examples_apart, check_view, model_outpu
 from resanalysis.view.errors import UnravelError
 from resanalysis.view.group import grouped_by_layer
 from resanalysis.view.outputs import chosen_output, logits_of, require_rows_of_numbers
-from resanalysis.view.part import unravel_part
+from resanalysis.view.part import check_same_output, unravel_part
 from resanalysis.view.plain import assemble_plain
 from resanalysis.view.trunk import find_trunk
 from resanalysis.view.undisturbed import undisturbed
 from resanalysis.view.wrapped import parts_not_compiled, unwrapped
 
-__all__ = ["UnravelError", "unravel"]
+__all__ = ["UnravelError", "check_same_output", "unravel"]
 
 
 def unravel(

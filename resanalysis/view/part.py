@@ -191,7 +191,7 @@ def unravel_part(
             stem=HostStem(host, network.stem),
             head=Piece(head, range(side + 1 + len(network.taps))),
         )
-        outputs = _check(hosted, model, example, output)
+        outputs = check_same_output(hosted, model, example, output)
         check_examples_apart(model, _analysed(hosted, model, output), example, name)
     return replace(hosted, outputs=outputs)
 
@@ -299,7 +299,9 @@ def _form(captured: Captured) -> Returned:
     return Returned(tuple(leaves), captured.out_spec)
 
 
-def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs, output: str | None) -> int:
+def check_same_output(
+    hosted: ResidualNetwork, model: nn.Module, example: Inputs, output: str | None = None
+) -> int:
     """Everything the model returns, with the part in pieces, against the model itself.
 
     Returns
@@ -307,10 +309,12 @@ def _check(hosted: ResidualNetwork, model: nn.Module, example: Inputs, output: s
     int : numbers in the logits for one example, 0 if it has none.
     """
     args, kwargs = as_arguments(example)
-    whole = model(*args, **kwargs)
+    with torch.no_grad():
+        whole = model(*args, **kwargs)
+        pieces = hosted(example)
     logits = logits_of(whole, output)
     expected = pytree.tree_leaves(whole if logits is None else logits)
-    found = pytree.tree_leaves(hosted(example))
+    found = pytree.tree_leaves(pieces)
     if len(expected) != len(found):
         raise UnravelError(
             f"{hosted.name} returns {len(expected)} values, and {len(found)} with its part in pieces"

@@ -125,6 +125,11 @@ def test_the_presets_differ_from_the_usual(pictures: Path) -> None:
 
 
 def test_of_no_classifier_the_mean_is_known_and_no_pixels() -> None:
+    # A detector normalises what it is given.
+    assert (of_torchvision("fasterrcnn_resnet50_fpn").mean, of_torchvision("ssd300_vgg16").std) == (
+        (0.0,),
+        (1.0,),
+    )
     said = of_torchvision("fcn_resnet50")
     assert said.mean == (0.485, 0.456, 0.406)
     assert said.pixels is None

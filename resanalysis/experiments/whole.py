@@ -1,0 +1,114 @@
+"""Which metric the examples ask for, and the columns of one that is of the whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from resanalysis.datasets import Dataset
+from resanalysis.errors import ResanalysisError
+from resanalysis.measures.coco_precision import CocoPrecision
+from resanalysis.measures.mean_iou import MeanIou
+from resanalysis.measures.updating import Updating, is_updating
+from resanalysis.routes.answers import Answers
+from resanalysis.routes.evaluator import Scores
+from resanalysis.routes.metric import Metric
+from resanalysis.routes.whole import WholeMetric
+from resanalysis.statistics.whole import OVER, Redrawn, redrawn, redrawn_columns
+
+
+def metric_of(
+    metric: Any,
+    data: Dataset,
+    *,
+    answers: Answers | None = None,
+    recalibrate: int | None = None,
+) -> Metric | WholeMetric | None:
+    """What the examples are scored by beside error and loss.
+
+    A class with ``update`` and ``compute`` is one of the whole data set. Where nothing is said, objects to be
+    found are scored by COCO's mean average precision, and classes of pixels by their mean IoU.
+
+    Parameters
+    ----------
+    metric : as the user gave it.
+    data : the examples that are measured.
+
+    Raises
+    ------
+    ResanalysisError : if ``answers`` or ``recalibrate`` is asked for where the metric does not go with it.
+    """
+    objects = getattr(data, "objects", None)
+    labels = getattr(data, "labels", None)
+    chosen = metric
+    if metric is None and objects is not None:
+        chosen = CocoPrecision(objects)
+    elif metric is None and labels is not None and labels.ndim == 3:
+        chosen = MeanIou()
+    elif is_updating(metric):
+        targets = torch.as_tensor(labels) if objects is None and labels is not None else objects
+        if targets is None:
+            raise ResanalysisError("a metric with update and compute needs labels, or coco:DIR")
+        chosen = Updating.of(metric, targets)
+    if isinstance(chosen, WholeMetric):
+        _check_alone(chosen, objects, answers, recalibrate)
+    return chosen
+
+
+def _check_alone(
+    metric: WholeMetric, objects: Any, answers: Answers | None, recalibrate: int | None
+) -> None:
+    if answers is not None and objects is not None:
+        raise ResanalysisError(
+            "a row per image has a label and a prediction, and of detections there is neither: leave "
+            "--per-image (answers=) out"
+        )
+    if recalibrate is not None and not isinstance(metric, MeanIou):
+        raise ResanalysisError(
+            "--recalibrate (recalibrate=) is measured by scores of single examples, and this metric is of the "
+            "whole data set: leave one of the two out"
+        )
+
+
+def redrawn_scores(
+    scores: Scores, metric: Metric | WholeMetric | None, n: int, seed: int
+) -> dict[str, Redrawn]:
+    """Each quantity of every route, on all examples and on shared resamples; none of other metrics."""
+    if not isinstance(metric, WholeMetric):
+        return {}
+    # Routes one by one: what is matched of one is let go before the next.
+    statistics = (metric.statistic(records) for records in scores.records)
+    return redrawn(statistics, n, resamples=metric.resamples, seed=seed)
+
+
+def of_draws(
+    found: dict[str, Redrawn],
+    rows: Sequence[int],
+    groups: Sequence[Hashable],
+    listed: Sequence[bool],
+    seed: int,
+) -> pd.DataFrame:
+    """Of networks drawn at random: each quantity of each row, of the intact network, and the group's mean.
+
+    Parameters
+    ----------
+    rows : for each row of the table, which of the routes it is; 0 is the intact network.
+    """
+    columns: dict[str, Any] = {}
+    for name, one in found.items():
+        columns[name] = one.value[list(rows)]
+        columns[f"intact_{name}"] = one.value[0]
+    return pd.DataFrame(columns, index=range(len(rows))).join(
+        redrawn_columns(found, rows, groups, listed, seed=seed)
+    )
+
+
+def whole_facts(found: dict[str, Redrawn]) -> dict[str, Any]:
+    """What a caption has to state."""
+    if not found:
+        return {}
+    resamples = len(next(iter(found.values())).drawn)
+    return {"whole_metrics": list(found), "whole_interval": f"{OVER}; {resamples:,} draws"}

@@ -1,0 +1,97 @@
+"""A detector on coco:DIR from the command line: files, figure, manifest, metrics of one's own, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from resanalysis.cli import app
+from tests.detectors import write_coco
+
+pytest.importorskip("pycocotools", reason="mean average precision needs pycocotools")
+
+MINE = """
+import torch
+from tests.detectors import detector
+
+class Boxes:
+    def __init__(self):
+        self.found = 0
+    def update(self, outputs, targets):
+        self.found += sum(len(one["boxes"]) for one in outputs)
+    def compute(self):
+        return torch.tensor(self.found)
+
+def sure(output, labels, intact):
+    return torch.stack([one["scores"].max() for one in output])
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("detection")
+    write_coco(folder / "coco", [(32, 32)] * 4 + [(24, 40)])
+    (folder / "mine.py").write_text(MINE)
+    return folder
+
+
+def words(place: Path, out: str, *more: str, command: str = "lesion") -> list[str]:
+    return [
+        command, f"python:{place / 'mine.py'}:detector", "--submodule", "backbone.body", "--data",
+        f"coco:{place / 'coco'}", "--out", str(place / out), *more,
+    ]  # fmt: skip
+
+
+def test_a_lesion_writes_everything(place: Path) -> None:
+    result = CliRunner().invoke(app, words(place, "a"))
+    assert result.exit_code == 0, result.output
+    assert "intact: mAP" in result.output
+    table = pd.read_csv(place / "a" / "lesion.csv")
+    assert list(table["unit"]) == list(range(-1, 6))
+    assert (
+        table[["map", "map_low", "map_delta_high", "ap50", "ap50_delta_low"]].notna().all(axis=None)
+    )
+    assert (place / "a" / "lesion.png").stat().st_size > 10_000
+    run = json.loads((place / "a" / "manifest.json").read_text())["lesion"]
+    assert run["facts"]["whole_metrics"] == ["map", "ap50"]
+    assert run["data_sha256"]
+
+
+def test_metrics_of_ones_own(place: Path) -> None:
+    mine = str(place / "mine.py")
+    result = CliRunner().invoke(app, words(place, "b", "--metric", f"{mine}:Boxes"))
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(place / "b" / "lesion.csv")
+    assert (table["metric"] == 30).all()  # six an image, whatever is deleted
+    assert "map" not in table
+    result = CliRunner().invoke(app, words(place, "c", "--metric", f"{mine}:sure"))
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(place / "c" / "lesion.csv")["metric"].nunique() > 3
+
+
+def test_several_detectors_are_laid_side_by_side(place: Path) -> None:
+    given = words(place, "two")
+    given[1:2] = [f"one={given[1]}", f"other={given[1]}"]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(place / "two" / "lesion.csv")
+    assert table.groupby("model")["map"].first().nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--per-image"], "leave --per-image"),
+        (["--metric", "none.py:X"], "there is no file none.py"),
+        (["--data", "coco:nowhere"], "the folder nowhere is not there"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(place: Path, more: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, words(place, "no", *more))
+    assert result.exit_code in (1, 2)
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
