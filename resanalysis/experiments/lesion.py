@@ -94,7 +94,7 @@ def lesion(
         interval over texts. Layers of a plain network that change the shape cannot be deleted; their
         numbers are NaN. With a ``metric``, its mean and ``metric_delta``, the paired difference from the
         intact network, with intervals of the same rule. Of objects to be found ``map``, ``map_delta``, ``ap50``
-        and ``ap50_delta`` with the bias-corrected intervals of a bootstrap over images, and no error; of classes of
+        and ``ap50_delta`` with bias-corrected bootstrap intervals over images, and no error; of classes of
         pixels also ``miou`` and ``miou_delta``. With ``recalibrate``, all but the perplexity again
         in columns that end in ``_recalibrated`` (before ``_low`` and ``_high``), against the intact network
         with statistics estimated anew, and ``stale``, how much of ``delta`` that takes away, with its

@@ -114,11 +114,7 @@ def evaluate(
             network, data, batch_size=batch_size, store=store, show_progress=show_progress
         )
         batches = replace(batches, device=torch.device(device or network.device))
-        if isinstance(metric, WholeMetric):
-            raise ResanalysisError(
-                "a metric of the whole data set is measured with all weights in memory: leave --stream-weights "
-                "out, or give a function with --metric"
-            )
+        _check_of_examples(metric)
         read = streamed(network, routes, batches, scorer, description, memory)
         return _kept(joined(read), data, answers)
     ledger = None
@@ -187,6 +183,15 @@ def _scorer(
 ) -> Scorer:
     """What scores outputs of a batch, given the intact network's."""
     return Scorer.of(output, batch.labels, metric, batch.rows, answers)
+
+
+def _check_of_examples(metric: Metric | WholeMetric | None) -> None:
+    """Refuse a metric of the whole data set where weights are read from their files."""
+    if isinstance(metric, WholeMetric):
+        raise ResanalysisError(
+            "a metric of the whole data set is measured with all weights in memory: leave --stream-weights "
+            "out, or give a function with --metric"
+        )
 
 
 def _kept(
