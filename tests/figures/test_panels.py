@@ -133,7 +133,17 @@ def test_a_width_of_no_page_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "width"), [(61, HALF), (61, FULL), (61, PAGE), (300, FULL), (300, PAGE), (1000, HALF)]
+    ("units", "width"),
+    [
+        (61, HALF),
+        (61, FULL),
+        (61, PAGE),
+        (300, FULL),
+        *(
+            pytest.param(1000, width, marks=[pytest.mark.slow, pytest.mark.nightly])
+            for width in (HALF, FULL, PAGE)
+        ),
+    ],
 )
 def test_no_chain_is_higher_than_a_page(units: int, width: float) -> None:
     assert figures.inspect(chain_frame(units), width=width).get_figheight() <= TALLEST
