@@ -87,7 +87,9 @@ def drawn_inside(figure: Figure, width: float) -> bool:
     return box.x0 > -0.05 and box.x1 < width + 0.05 and box.y0 > -0.05
 
 
-@pytest.mark.parametrize("width", [HALF, FULL, PAGE])
+@pytest.mark.parametrize(
+    "width", [HALF, FULL, pytest.param(PAGE, marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 @pytest.mark.parametrize("name", DRAWN)
 def test_it_fits_the_page(name: str, width: float) -> None:
     draw, frame, more, panels = DRAWN[name]
