@@ -75,8 +75,19 @@ def test_the_source_archive_holds_the_package(source_archive: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("study run veit2016 --only paths", "paths/paths.csv"),
+        pytest.param(
+            "lesion bundled:resnet20-fashion-mnist --limit 20",
+            "lesion.pdf",
+            marks=pytest.mark.nightly,
+        ),
+    ],
+)
 def test_what_the_source_archive_builds_runs_from_an_empty_environment(
-    source_archive: Path, tmp_path: Path
+    line: str, file: str, source_archive: Path, tmp_path: Path
 ) -> None:
     """No index, no checkout: the package comes from the wheel, what it needs is lent by a path file."""
     with tarfile.open(source_archive) as archive:
@@ -106,11 +117,8 @@ def test_what_the_source_archive_builds_runs_from_an_empty_environment(
     (site / "lent.pth").write_text("\n".join(sorted(lent)))
     place = run(programs / "python", "-c", "import resanalysis; print(resanalysis.__file__)")
     assert Path(place.strip()).parent == site / "resanalysis"
-    run(programs / "resanalysis", "lesion", "bundled:resnet20-fashion-mnist", "--limit", "20")
-    run(programs / "resanalysis", "study", "run", "veit2016", "--only", "paths")
-    written = {path.name for path in (work / "results").iterdir()}
-    assert {"lesion.csv", "lesion.pdf", "manifest.json"} <= written
-    assert {"paths.csv", "paths.pdf"} <= {path.name for path in (work / "results/paths").iterdir()}
+    run(programs / "resanalysis", *line.split())
+    assert (work / "results" / file).is_file()
 
 
 def test_the_citation_is_of_this_version() -> None:

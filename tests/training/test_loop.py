@@ -70,7 +70,7 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(
     torch.manual_seed(7)
     whole = run(network(name), tmp_path / "whole.pt")
     step = loop._step
-    for stop_after in (1, 4, 6, 11):
+    for stop_after in (4, 11):
         file = tmp_path / f"stopped{stop_after}.pt"
 
         def stopping(state: TrainingState, *arguments: Any, after: int = stop_after) -> None:

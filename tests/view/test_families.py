@@ -145,7 +145,12 @@ def logits_of(output: Any) -> Tensor:
 
 # Each takes seconds, and another of its kind is quicker.
 LONG = {
+    "Mixtral (mixture of experts)",  # whose lesions are tested below
     "Swin (torchvision)",
+    "ViT (timm)",
+    "ResNet v2 (timm)",
+    "EfficientNet (timm)",
+    "ConvNeXt (timm)",
     "RegNet (timm)",
     "Inception-ResNet v2 (timm)",
     "NFNet (timm)",

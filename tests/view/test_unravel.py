@@ -21,7 +21,7 @@ FAMILIES = [
     ("resnet50", 16, 4, 4, 0),
     pytest.param("resnet101", 33, 4, 4, 0, marks=LONG),
     pytest.param("resnet152", 50, 4, 4, 0, marks=LONG),
-    ("resnext50_32x4d", 16, 4, 4, 0),
+    pytest.param("resnext50_32x4d", 16, 4, 4, 0, marks=LONG),
     pytest.param("wide_resnet50_2", 16, 4, 4, 0, marks=LONG),
     ("mobilenet_v2", 10, 5, 0, 4),
     ("convnext_tiny", 18, 4, 0, 3),

@@ -119,11 +119,16 @@ def test_what_is_long_is_said_before_it_starts(
     from resanalysis.run.report import writing
 
     monkeypatch.setattr(writing, "seconds_per_pass", lambda _: 10.0)
-    said: list[str] = []
-    write_report(
-        {"a": subject_of("a", "1")}, {"a": Asked("a.pt")}, wanted(tmp_path, tell=said.append)
-    )
-    assert said == ["lesion: 6 units × 12 examples: about 8 min"]
+
+    def say(text: str) -> None:
+        raise KeyboardInterrupt(text)
+
+    with pytest.raises(KeyboardInterrupt, match=r"^lesion: 6 units × 12 examples: about 8 min$"):
+        write_report({"a": subject_of("a", "1")}, {"a": Asked("a.pt")}, wanted(tmp_path, tell=say))
+    assert not (tmp_path / "lesion.csv").exists()
+    assert (
+        tmp_path / "inspect.csv"
+    ).is_file()  # which takes no time, and of which nothing was said
 
 
 def test_labels_that_make_one_folder_are_refused(tmp_path: Path) -> None:
