@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import resanalysis as ra
 from resanalysis.cli import app
 
 README = Path(__file__).parent.parent / "README.md"
@@ -36,7 +40,26 @@ def command_lines(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
+@pytest.fixture(scope="module")
+def _made_once() -> Iterator[None]:
+    """Nearly every page loads and unravels the same network, and leaves it as it was."""
+    load, unravel, views = ra.load, ra.unravel, {}
+
+    def viewed(model: nn.Module, example: Any, **options: Any) -> Any:
+        if options:
+            return unravel(model, example, **options)
+        if model not in views:
+            views[model] = unravel(model, example)
+        return views[model]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ra, "load", cache(load))
+        patch.setattr(ra, "unravel", viewed)
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_made_once")
 @pytest.mark.parametrize(
     "page", [page for page in DOCS if blocks(page)], ids=lambda page: page.stem
 )

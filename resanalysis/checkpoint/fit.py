@@ -51,7 +51,7 @@ def check_fit(
         raise DataError(
             f"{name} cannot be called with {source}: it gives {_given(example)}, and the model takes "
             f"{_taken(model, info)} ({what}). "
-            f"{_advice(model, example, info, error)}"
+            f"{_advice(model, info, error)}"
         ) from error
 
 
@@ -129,7 +129,7 @@ def _input_size(model: nn.Module, info: ModelInfo | None) -> tuple[int, ...] | N
     return None
 
 
-def _advice(model: nn.Module, example: Inputs, info: ModelInfo | None, error: BaseException) -> str:
+def _advice(model: nn.Module, info: ModelInfo | None, error: BaseException) -> str:
     if isinstance(model, fx.GraphModule) and "shape[0]" in str(error):
         return "Export it again for any batch size: dynamic_shapes with Dim.AUTO for dimension 0"
     if isinstance(_first_layer(model), nn.Embedding):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -54,19 +55,10 @@ def paths(
     whose branch it takes. Name one of --depth, --units and MODEL. Writes paths.csv, .pdf and .png
     (Veit et al. 2016, Figure 6a).
     """
-    given = [
-        name
-        for name, value in (("MODEL", model), ("--depth", depth), ("--units", units))
-        if value is not None
-    ]
-    if len(given) != 1:
+    given = _the_one({"MODEL": model, "--depth": depth, "--units": units})
+    if model is None and (source, data, input_shape) != (Source(), None, None):
         raise typer.BadParameter(
-            f"name one of MODEL, --depth and --units, got {' and '.join(given) or 'none of them'}"
-        )
-
-    if model is None and (source != Source() or data is not None or input_shape is not None):
-        raise typer.BadParameter(
-            f"{given[0]} needs no network: options that say how a MODEL is read go with a MODEL"
+            f"{given} needs no network: options that say how a MODEL is read go with a MODEL"
         )
 
     from resanalysis.experiments import experiment_named
@@ -83,5 +75,15 @@ def paths(
         options["survival"] = recorded if survival is None else survival
         analysis = Analysis(run, subject, options)
         tables = measured(analysis, experiment_named("paths"), figures=drawing.figures)
-    of = model or f"a network of {given[0][2:]} {depth or units}"
+    of = model or f"a network of {given[2:]} {depth or units}"
     show(output, {"paths": tables["paths"]}, f"paths of {of}", run.files)
+
+
+def _the_one(values: Mapping[str, object]) -> str:
+    """Which of the ways to name a network was taken."""
+    given = [name for name, value in values.items() if value is not None]
+    if len(given) != 1:
+        raise typer.BadParameter(
+            f"name one of MODEL, --depth and --units, got {' and '.join(given) or 'none of them'}"
+        )
+    return given[0]

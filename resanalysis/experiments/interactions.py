@@ -75,16 +75,7 @@ def interactions(
 
     Source: Veit et al. 2016, §4, whose claim it tests; epistasis as in genetics.
     """
-    if data.labels is None:
-        raise ResanalysisError(
-            f"{data.name} has no labels, and interactions are of losses, margins and errors: name data "
-            "with labels"
-        )
-    units = [unit.index for unit in network.units if unit.deletable]
-    if len(units) < 2:
-        raise ResanalysisError(
-            f"an interaction is of two units: {len(units)} of {network.name} can be deleted"
-        )
+    units = _deletable(network, data)
     deleted = [gone for count in (0, 1, 2) for gone in combinations(units, count)]
     scores = evaluate(
         network,
@@ -107,11 +98,26 @@ def interactions(
         network,
         data,
         seed,
-        left_out=[unit.index for unit in network.units if not unit.deletable],
+        left_out=sorted(set(range(len(network))) - set(units)),
         explained=explained,
         **summary(frame),
     ).facts()
     return frame
+
+
+def _deletable(network: ResidualNetwork, data: Dataset) -> list[int]:
+    """The units that pairs are made of, where there are pairs and something to measure."""
+    if data.labels is None:
+        raise ResanalysisError(
+            f"{data.name} has no labels, and interactions are of losses, margins and errors: name data "
+            "with labels"
+        )
+    units = [unit.index for unit in network.units if unit.deletable]
+    if len(units) < 2:
+        raise ResanalysisError(
+            f"an interaction is of two units: {len(units)} of {network.name} can be deleted"
+        )
+    return units
 
 
 def _measured(

@@ -64,7 +64,7 @@ def refinement_images(
 def _block(network: ResidualNetwork, batch: Batch) -> Block:
     passed, logits = passed_units(network, batch)
     _check_finite(passed, batch)
-    found = _errors(network, passed, batch) | _exits(network, passed, batch, logits)
+    found = _errors(passed, batch) | _exits(network, passed, batch, logits)
     gradients: tuple[Tensor | None, ...] = (None,) * len(passed)
     if batch.labels is not None and logits is not None:
         gradients = loss_directions(logits, batch.labels, passed)
@@ -87,7 +87,7 @@ def _check_finite(passed: list[Passage], batch: Batch) -> None:
 
 
 @torch.no_grad()
-def _errors(network: ResidualNetwork, passed: list[Passage], batch: Batch) -> dict[str, Tensor]:
+def _errors(passed: list[Passage], batch: Batch) -> dict[str, Tensor]:
     """The stream after each unit less the stream after the last of its stage, and the square of that."""
     ends = {passage.unit.stage: passage for passage in passed}  # the last of each stage stays
     kept = batch.kept_tokens

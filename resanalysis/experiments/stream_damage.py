@@ -56,11 +56,7 @@ def stream_damage(
     alone = lesion.loc[lesion["unit"] >= 0].set_index("unit")
     intact = lesion.loc[lesion["unit"] == -1]
     if list(alone["name"]) != list(stream["name"]) or len(intact) != 1:
-        raise ResanalysisError(
-            f"the stream table has {len(stream)} units, {stream['name'].iloc[0]} first, the lesion table "
-            f"{len(alone)}, {alone['name'].iloc[0] if len(alone) else 'none'} first: measure both on one "
-            "network"
-        )
+        raise ResanalysisError(_of_two_networks(stream, alone))
     every = np.ones(len(stream), bool)
     inside = ~stream["transition"].to_numpy(bool)
     families = [
@@ -81,6 +77,13 @@ def stream_damage(
     frame.attrs |= {"interval": "bootstrap over units", "level": level}
     frame.attrs["measured_on"] = stream.attrs.get("subset") or stream.attrs.get("data")
     return frame
+
+
+def _of_two_networks(stream: pd.DataFrame, alone: pd.DataFrame) -> str:
+    return (
+        f"the stream table has {len(stream)} units, {stream['name'].iloc[0]} first, the lesion table "
+        f"{len(alone)}, {alone['name'].iloc[0] if len(alone) else 'none'} first: measure both on one network"
+    )
 
 
 def _family(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +21,11 @@ from resanalysis.figures.words import Finding, examples
 Score = Literal["loss", "margin", "error"]
 # The ends of the map's colours, dark enough for lines.
 REDUNDANT, SYNERGISTIC = "#b35806", "#542788"
+# How a pair's line looks, by the sign of its interaction.
+LOOKS: tuple[tuple[str, str, Any, int], ...] = (
+    ("redundant", REDUNDANT, "-", 1),
+    ("synergistic", SYNERGISTIC, "--", -1),
+)
 UNITS = {"loss": "nats", "margin": "logits", "error": "fraction"}
 # Below it a pair counts as found, after the correction for the number of pairs.
 LEVEL = 0.05
@@ -108,21 +114,10 @@ def draw_network(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = 
             font_color="0.05",
             verticalalignment="center_baseline",
         )
-        largest = max((abs(value) for *_, value in graph.edges(data="interaction")), default=1.0)
-        looks: tuple[tuple[str, str, Any, int], ...]
-        looks = (("redundant", REDUNDANT, "-", 1), ("synergistic", SYNERGISTIC, "--", -1))
-        for _, colour, style, sign in looks:
-            chosen = [
-                (a, b, value) for a, b, value in graph.edges(data="interaction") if sign * value > 0
-            ]
-            nx.draw_networkx_edges(
-                graph, place, edgelist=[(a, b) for a, b, _ in chosen], ax=ax, edge_color=colour,
-                style=style, width=[0.4 + 2.2 * abs(value) / largest for *_, value in chosen],
-                node_size=size,
-            )  # fmt: skip
+        _draw_pairs(graph, place, ax, size)
         ax.legend(
-            [Line2D([], [], color=colour, linestyle=style) for _, colour, style, _ in looks],
-            [f"{name} ({'>' if sign > 0 else '<'} 0)" for name, *_, sign in looks],
+            [Line2D([], [], color=colour, linestyle=style) for _, colour, style, _ in LOOKS],
+            [f"{name} ({'>' if sign > 0 else '<'} 0)" for name, *_, sign in LOOKS],
             loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, handlelength=1.8,
             columnspacing=1.0, borderaxespad=0.1,
         )  # fmt: skip
@@ -131,6 +126,21 @@ def draw_network(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = 
         ax.set_aspect("equal")
         ax.set_axis_off()
     return ax
+
+
+def _draw_pairs(
+    graph: nx.Graph[int], place: Mapping[int, tuple[float, float]], ax: Axes, size: float
+) -> None:
+    """A line for each pair, as wide as its interaction is large."""
+    pairs: list[tuple[int, int, float]] = list(graph.edges(data="interaction"))
+    largest = max((abs(value) for *_, value in pairs), default=1.0)
+    for _, colour, style, sign in LOOKS:
+        chosen = [(a, b, value) for a, b, value in pairs if sign * value > 0]
+        nx.draw_networkx_edges(
+            graph, place, edgelist=[(a, b) for a, b, _ in chosen], ax=ax, edge_color=colour,
+            style=style, width=[0.4 + 2.2 * abs(value) / largest for *_, value in chosen],
+            node_size=size,
+        )  # fmt: skip
 
 
 def strongest(frame: pd.DataFrame, score: Score = "loss") -> nx.Graph[int]:

@@ -92,15 +92,15 @@ def write_shortened(
     """
     if not units:
         raise ResanalysisError("no unit is removed: the shortened model would be the model itself")
-    archive, gone = io.BytesIO(), set(units)
+    archive = io.BytesIO()
     shorter = network if replaced is None else replaced
     program = exported(shorter, units, example)
     torch.export.save(program, archive)
     contents = {"shortened.pt2": archive.getvalue()}
     record = {
         "model": network.name,
-        "removed": [{"unit": u, "name": network.units[u].name} for u in units],
-        "left": [{"unit": u.index, "name": u.name} for u in network.units if u.index not in gone],
+        "removed": _named(network, units),
+        "left": _named(network, [u for u in range(len(network)) if u not in units]),
         "inputs": _inputs(program),
         "parameters": sum(tensor.numel() for tensor in Shortened(shorter, units).parameters()),
         "parameters_before": sum(tensor.numel() for tensor in Shortened(network, ()).parameters()),
@@ -117,6 +117,10 @@ def write_shortened(
     for path, content in zip(paths, contents.values(), strict=True):
         write_atomically(path, content)
     return paths
+
+
+def _named(network: ResidualNetwork, units: Sequence[int]) -> list[dict[str, Any]]:
+    return [{"unit": unit, "name": network.units[unit].name} for unit in units]
 
 
 def _inputs(program: ExportedProgram) -> dict[str, Any]:

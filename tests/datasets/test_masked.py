@@ -23,20 +23,6 @@ from tests import language
 VOCABULARY = Vocabulary(size=40, mask=4, special=(0, 1, 2, 3, 4))
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(language.TEXT, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("words")
-    language.tokenizer().save_pretrained(folder)
-    return folder
-
-
 def saved(folder: Path, kind: str) -> Path:
     cutter = language.bert_tokenizer()
     return language.saved(folder, language.bert(len(cutter), kind), cutter)

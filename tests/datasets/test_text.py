@@ -21,21 +21,6 @@ from tests import language
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(language.TEXT, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tokenizer and no model."""
-    folder = tmp_path_factory.mktemp("words")
-    language.tokenizer().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2 of 24 positions with its tokenizer."""
     cutter = language.tokenizer()
@@ -302,8 +287,7 @@ def test_a_model_brings_its_tokenizer(
     check_vocabulary(images, 10, "m")
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-@pytest.mark.parametrize("query", ["?length=8", "?by=line"])
+@pytest.mark.parametrize(("family", "query"), [("gpt2", "?by=line"), ("llama", "?length=8")])
 def test_lesion_of_a_saved_model_on_a_text(
     family: str, query: str, text: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -285,7 +285,9 @@ def image_net(name: str) -> nn.Module:
         (lambda: cifar(14, version=2), 8),
         (lambda: cifar(14, version=2, shortcut="B"), 8),
         (lambda: image_net("resnet18"), 32),
-        pytest.param(lambda: image_net("resnet50"), 32, marks=pytest.mark.slow),
+        pytest.param(
+            lambda: image_net("resnet50"), 32, marks=[pytest.mark.slow, pytest.mark.nightly]
+        ),
     ],
     ids=["pre-activation", "pre-activation, projections", "resnet18", "bottleneck resnet50"],
 )

@@ -25,13 +25,6 @@ CONTRACT = [
 
 
 @pytest.fixture(scope="module")
-def data() -> Dataset:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (60, 3, 16, 16), dtype=np.uint8)
-    return ra.image_dataset(images, rng.integers(0, 5, 60), mean=[0.5] * 3, std=[0.25] * 3)
-
-
-@pytest.fixture(scope="module")
 def network(data: Dataset) -> ResidualNetwork:
     return ra.unravel(cifar(14), data.batch(0, 2)[0])
 

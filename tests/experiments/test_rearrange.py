@@ -367,6 +367,11 @@ def tokens(gpt2: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Dataset
     return ra.dataset(f"tokens:{path}")
 
 
+@pytest.fixture(scope="module")
+def by_layer(gpt2: nn.Module, tokens: Dataset) -> ResidualNetwork:
+    return ra.unravel(gpt2, tokens.batch(0, 8)[0], group="layer")
+
+
 def token_scores(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, float]:
     """Share of next tokens that are right, by text, and the mean loss over texts: position by position."""
     right, losses = [], []
@@ -384,13 +389,12 @@ def token_scores(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_row_of_a_language_model_equals_a_loop(
-    kind: Any, gpt2: nn.Module, tokens: Dataset
+    kind: Any, gpt2: nn.Module, by_layer: ResidualNetwork, tokens: Dataset
 ) -> None:
     inputs, labels = tokens.batch(0, 8)
     assert isinstance(inputs, dict)
     assert labels is not None
-    network = ra.unravel(gpt2, inputs, group="layer")
-    frame = ra.rearrange(network, tokens, kinds=[kind], sizes=[2, 3, 5], draws=2, loops=2)
+    frame = ra.rearrange(by_layer, tokens, kinds=[kind], sizes=[2, 3, 5], draws=2, loops=2)
     body = gpt2.transformer
     blocked = torch.full((12, 12), -torch.inf).triu(1)
     hidden = inputs["attention_mask"][:, None, None, :] == 0

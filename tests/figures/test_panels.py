@@ -87,7 +87,9 @@ def drawn_inside(figure: Figure, width: float) -> bool:
     return box.x0 > -0.05 and box.x1 < width + 0.05 and box.y0 > -0.05
 
 
-@pytest.mark.parametrize("width", [HALF, FULL, PAGE])
+@pytest.mark.parametrize(
+    "width", [HALF, FULL, pytest.param(PAGE, marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 @pytest.mark.parametrize("name", DRAWN)
 def test_it_fits_the_page(name: str, width: float) -> None:
     draw, frame, more, panels = DRAWN[name]
@@ -133,7 +135,17 @@ def test_a_width_of_no_page_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "width"), [(61, HALF), (61, FULL), (61, PAGE), (300, FULL), (300, PAGE), (1000, HALF)]
+    ("units", "width"),
+    [
+        (61, HALF),
+        (61, FULL),
+        (61, PAGE),
+        (300, FULL),
+        *(
+            pytest.param(1000, width, marks=[pytest.mark.slow, pytest.mark.nightly])
+            for width in (HALF, FULL, PAGE)
+        ),
+    ],
 )
 def test_no_chain_is_higher_than_a_page(units: int, width: float) -> None:
     assert figures.inspect(chain_frame(units), width=width).get_figheight() <= TALLEST

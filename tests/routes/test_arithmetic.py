@@ -113,8 +113,18 @@ def test_the_command_line_records_it(tmp_path: Path) -> None:
 
     from resanalysis.cli import app
 
-    words = ["lesion", "bundled:resnet20-fashion-mnist", "--data", "bundled:fashion-mnist-test"]
-    options = ["--limit", "4", "--arithmetic", "bf16", "--out", str(tmp_path), "--quiet"]
+    torch.save(cifar(8).state_dict(), tmp_path / "m.pt")
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", images=images, labels=np.arange(4))
+    words = [
+        "lesion",
+        str(tmp_path / "m.pt"),
+        "--data",
+        str(tmp_path / "d.npz"),
+        "--normalize",
+        "none",
+    ]
+    options = ["--arithmetic", "bf16", "--out", str(tmp_path), "--quiet"]
     assert CliRunner().invoke(app, [*words, *options]).exit_code == 0
     entry = json.loads((tmp_path / "manifest.json").read_text())["lesion"]
     assert entry["view"]["arithmetic"] == "bf16"

@@ -126,7 +126,12 @@ def test_a_projection_stays_and_ties_stay(gpt2: nn.Module) -> None:
 
 @pytest.mark.parametrize(
     ("group", "gone", "left"),
-    [("unit", (1, 4), ("0.attn", "1", "2.mlp")), ("layer", (1,), ("0", "2"))],
+    [
+        pytest.param(
+            "unit", (1, 4), ("0.attn", "1", "2.mlp"), marks=[pytest.mark.slow, pytest.mark.nightly]
+        ),
+        ("layer", (1,), ("0", "2")),
+    ],
 )
 def test_language_models(
     gpt2: nn.Module, group: str, gone: tuple[int, ...], left: tuple[str, ...], tmp_path: Path

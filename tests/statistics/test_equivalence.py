@@ -57,7 +57,7 @@ def test_at_the_margin_it_errs_in_one_of_twenty() -> None:
     random = np.random.default_rng(0)
     wrong = [
         equivalence(random.normal(1, 1, 8), random.normal(0, 1, 8), 1.0, alpha=0.05).equivalent
-        for _ in range(1500)
+        for _ in range(800)
     ]
     assert np.mean(wrong) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(wrong))
 

@@ -143,7 +143,28 @@ def logits_of(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output.logits
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# Each takes seconds, and another of its kind is quicker.
+LONG = {
+    "Mixtral (mixture of experts)",  # whose lesions are tested below
+    "Swin (torchvision)",
+    "ViT (timm)",
+    "ResNet v2 (timm)",
+    "EfficientNet (timm)",
+    "ConvNeXt (timm)",
+    "RegNet (timm)",
+    "Inception-ResNet v2 (timm)",
+    "NFNet (timm)",
+    "ResNet50V2 (Keras)",
+}
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.nightly] if name in LONG else [])
+        for name in FAMILIES
+    ],
+)
 def test_family(family: str) -> None:
     make, example, units, first = FAMILIES[family]
     torch.manual_seed(0)

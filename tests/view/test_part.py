@@ -252,7 +252,10 @@ def test_outputs_without_logits_need_a_metric(images: Tensor) -> None:
 
 
 @pytest.mark.slow
-def test_a_detectors_backbone(images: Tensor) -> None:
+@pytest.mark.parametrize(
+    "part", ["backbone", pytest.param("backbone.body", marks=pytest.mark.nightly)]
+)
+def test_a_detectors_backbone(part: str) -> None:
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
     backbone = torchvision.models.detection.backbone_utils.resnet_fpn_backbone(
@@ -267,22 +270,18 @@ def test_a_detectors_backbone(images: Tensor) -> None:
     def best(output: list[dict[str, Tensor]], labels: Tensor | None, intact: Any) -> Tensor:
         return torch.stack([row["scores"].sum() + row["boxes"].sum() / 64 for row in output])
 
-    for part, first in (
-        ("backbone.body", "backbone.body.layer1.0"),
-        ("backbone", "backbone.body.layer1.0"),
-    ):
-        network = ra.unravel(model, pictures, submodule=part)
-        assert (len(network), network.taps) == (8, (2, 4, 6))
-        assert network.units[0].name == first
-        data = Batches(pictures, None)
-        routes = [ra.intact(network), ra.without(network, [1]), ra.without(network, [5])]
-        found = ra.evaluate(network, routes, data, metric=best, fast=False).values["metric"]
-        body = model.backbone.body
-        for row, block in ((0, None), (1, body.layer1[1]), (2, body.layer3[1])):
-            zeroed = [] if block is None else [block.bn2]
-            output = with_zeroed(model, zeroed, pictures)
-            assert found[row] == pytest.approx(best(output, None, None).numpy(), rel=1e-3)
-        assert not np.allclose(found[0], found[1])
+    network = ra.unravel(model, pictures, submodule=part)
+    assert (len(network), network.taps) == (8, (2, 4, 6))
+    assert network.units[0].name == "backbone.body.layer1.0"
+    data = Batches(pictures, None)
+    routes = [ra.intact(network), ra.without(network, [1]), ra.without(network, [5])]
+    found = ra.evaluate(network, routes, data, metric=best, fast=False).values["metric"]
+    body = model.backbone.body
+    for row, block in ((0, None), (1, body.layer1[1]), (2, body.layer3[1])):
+        zeroed = [] if block is None else [block.bn2]
+        output = with_zeroed(model, zeroed, pictures)
+        assert found[row] == pytest.approx(best(output, None, None).numpy(), rel=1e-3)
+    assert not np.allclose(found[0], found[1])
 
 
 def test_the_command_line_runs_the_whole_model(

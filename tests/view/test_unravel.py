@@ -17,11 +17,11 @@ LONG = (pytest.mark.slow, pytest.mark.nightly)  # as another of its kind, but fo
 FAMILIES = [
     # name, units, stages, transitions, bridges
     ("resnet18", 8, 4, 3, 0),
-    ("resnet34", 16, 4, 3, 0),
+    pytest.param("resnet34", 16, 4, 3, 0, marks=LONG),
     ("resnet50", 16, 4, 4, 0),
     pytest.param("resnet101", 33, 4, 4, 0, marks=LONG),
     pytest.param("resnet152", 50, 4, 4, 0, marks=LONG),
-    ("resnext50_32x4d", 16, 4, 4, 0),
+    pytest.param("resnext50_32x4d", 16, 4, 4, 0, marks=LONG),
     pytest.param("wide_resnet50_2", 16, 4, 4, 0, marks=LONG),
     ("mobilenet_v2", 10, 5, 0, 4),
     ("convnext_tiny", 18, 4, 0, 3),
@@ -346,7 +346,7 @@ def test_plain_network_is_a_chain_of_layers() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("units", [60, pytest.param(300, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("units", [36, pytest.param(300, marks=pytest.mark.nightly)])
 def test_many_units_unravel_in_seconds(units: int) -> None:
     torch.manual_seed(0)
     model = CifarResNet(2 * units + 2, width=2).eval()

@@ -63,7 +63,7 @@ def write_paper(out: Path, folders: Sequence[Of]) -> list[Path]:
                 char if char.isalnum() and char.isascii() else "-" for char in of.label
             )
             name = f"{prefix}-{result.stem}" if of.label else result.stem
-            macro = macro_of(of.label, folders.index(of) if of.label else None, result.stem)
+            macro = macro_of(folders.index(of) if of.label else None, result.stem)
             contents |= _figures(of, name, result) | _tables(name, result)
             captions.append(rf"\providecommand{{\{macro}}}{{{_caption(of, result)}}}")
             body += _included(name, macro, result)
@@ -78,7 +78,7 @@ def write_paper(out: Path, folders: Sequence[Of]) -> list[Path]:
     return [here / name for name in known]
 
 
-def macro_of(label: str, number: int | None, stem: str) -> str:
+def macro_of(number: int | None, stem: str) -> str:
     """The command of a caption: ``\\captionLesionMany``, of the second model ``\\captionBLesionMany``."""
     which = "" if number is None else chr(ord("A") + number % 26)
     return "caption" + which + "".join(part.capitalize() for part in stem.split("_"))

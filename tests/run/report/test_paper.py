@@ -54,8 +54,8 @@ def test_captions_state_the_protocol(paper: Path) -> None:
 
 
 def test_two_models_have_captions_of_their_own() -> None:
-    assert macro_of("", None, "lesion_many") == "captionLesionMany"
-    assert macro_of("deep", 1, "lesion") == "captionBLesion"
+    assert macro_of(None, "lesion_many") == "captionLesionMany"
+    assert macro_of(1, "lesion") == "captionBLesion"
 
 
 def test_signs_of_latex_are_text() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import numpy as np
 import pytest
 
 import resanalysis as ra
+from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments import EXPERIMENTS
+from resanalysis.network import ResidualNetwork
 from resanalysis.run.manifest import damaged
 from resanalysis.run.report import measuring
 from resanalysis.run.report.protocol import Asked
@@ -22,12 +26,23 @@ from tests.conftest import cifar
 STEMS = ("inspect", "lesion", "paths")
 
 
+MODEL = cifar(14)
+
+
+@cache
+def pictures() -> Dataset:
+    images = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), dtype=np.uint8)
+    return ra.image_dataset(images, np.arange(12) % 5, mean=[0.5] * 3, std=[0.25] * 3)
+
+
+@cache
+def view() -> ResidualNetwork:
+    return ra.unravel(MODEL, pictures().batch(0, 12)[0])
+
+
 def subject_of(name: str, digest: str) -> Subject:
-    pictures = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), dtype=np.uint8)
-    data = ra.image_dataset(pictures, np.arange(12) % 5, mean=[0.5] * 3, std=[0.25] * 3)
-    model = cifar(14)
+    model, data, network = MODEL, pictures(), replace(view(), name=name)
     example = data.batch(0, 12)[0]
-    network = ra.unravel(model, example, name=name)
     return Subject(network=network, module=model, data=data, example=example, model=f"{name}.pt",
                    source="x.npz", model_sha256=digest, data_sha256="d")  # fmt: skip
 
@@ -104,11 +119,16 @@ def test_what_is_long_is_said_before_it_starts(
     from resanalysis.run.report import writing
 
     monkeypatch.setattr(writing, "seconds_per_pass", lambda _: 10.0)
-    said: list[str] = []
-    write_report(
-        {"a": subject_of("a", "1")}, {"a": Asked("a.pt")}, wanted(tmp_path, tell=said.append)
-    )
-    assert said == ["lesion: 6 units × 12 examples: about 8 min"]
+
+    def say(text: str) -> None:
+        raise KeyboardInterrupt(text)
+
+    with pytest.raises(KeyboardInterrupt, match=r"^lesion: 6 units × 12 examples: about 8 min$"):
+        write_report({"a": subject_of("a", "1")}, {"a": Asked("a.pt")}, wanted(tmp_path, tell=say))
+    assert not (tmp_path / "lesion.csv").exists()
+    assert (
+        tmp_path / "inspect.csv"
+    ).is_file()  # which takes no time, and of which nothing was said
 
 
 def test_labels_that_make_one_folder_are_refused(tmp_path: Path) -> None:
