@@ -107,7 +107,7 @@ def _unreadable(path: Path, error: Exception, trust_pickle: bool) -> str:
     reason = first_line(error)
     if _lacks_its_end(path):
         reason = "it begins as torch.save writes, and its end is missing"
-    elif isinstance(error, pickle.UnpicklingError) or "Weights only load failed" in reason:
+    elif isinstance(error, KeyError | pickle.UnpicklingError) or "Weights only" in reason:
         reason = "not a file torch.save wrote"
     size = path.stat().st_size
     kind = (
@@ -120,7 +120,7 @@ def _unreadable(path: Path, error: Exception, trust_pickle: bool) -> str:
 
 
 def _lacks_its_end(path: Path) -> bool:
-    """Whether a zip archive was cut: its directory is its end, and torch's words for that are of other things."""
+    """Whether a zip archive was cut: its directory is its end; torch speaks of other things."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path)
 
