@@ -127,8 +127,11 @@ def test_hostile_checkpoints(tmp_path: Path, canary: Canary) -> None:
     told(f"{CHECKPOINTS} checkpoints", counts)
 
 
-def test_hostile_files_of_keras(tmp_path: Path, canary: Canary) -> None:
+def test_hostile_files_of_keras(
+    tmp_path: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is looked at in a process of its own, whose processor time is what is limited."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # read where keras is first imported
     pytest.importorskip("keras", reason="the extra is not installed")
     counts = Counter[str]()
     for suffix in keras_files.SUFFIXES:
