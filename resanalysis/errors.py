@@ -63,6 +63,7 @@ def raised(error: BaseException, file: str | None = None) -> str:
     text = text_of(error)
     said = f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if not frame.filename.startswith("<frozen")]  # Python's own
     frames = [frame for frame in frames if file is None or frame.filename == file] or frames
     if not frames:
         return said
@@ -99,5 +100,13 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on a GPU or on the CPU, for which torch has no type of its own."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    words = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
-    return isinstance(error, RuntimeError) and any(word in text_of(error) for word in words)
+    words = (
+        "DefaultCPUAllocator",
+        "can't allocate memory",
+        "Cannot allocate memory",
+        "not enough memory",
+        "std::bad_alloc",
+        "failed to map segment",  # a library of torch's, under a limit of the system
+    )
+    kinds = (RuntimeError, OSError, ImportError)
+    return isinstance(error, kinds) and any(word in text_of(error) for word in words)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from resanalysis.checkpoint import CheckpointError
 from resanalysis.datasets import DataError
-from resanalysis.errors import printable, quoted, shown
+from resanalysis.errors import out_of_memory, printable, quoted, shown
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,20 @@ def test_values_whose_printed_form_never_ends() -> None:
     assert time.perf_counter() - started < 1
     assert shown(10**100_000) == "a whole number of 332193 bits"
     assert (shown("a'b"), quoted("ab"), shown([1, "a"])) == ("a'b", "'ab'", "[1, 'a']")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_memory_that_ran_out_is_known_by_what_is_said(error: Exception) -> None:
+    assert out_of_memory(error)
+    assert not out_of_memory(ImportError("no module named memory"))

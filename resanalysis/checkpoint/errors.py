@@ -26,4 +26,9 @@ def first_line(error: BaseException, most: int = 160) -> str:
         r"^\[enforce fail at [^\]]*\]\s*\.?\s*", "", str(error).strip()
     )  # torch's C++ lines
     lines = text.splitlines()
-    return lines[0][:most] if lines else type(error).__name__
+    line = lines[0] if lines else ""
+    if not re.search("[a-z]", line):  # a KeyError's key says nothing alone
+        return f"{type(error).__name__} {line}".strip()
+    if len(line) > most:
+        line = line.partition(". ")[0]  # torch explains itself at length after the first sentence
+    return line[:most]

@@ -1,20 +1,27 @@
-"""A file of Keras → its model, after its description was looked at: nothing that it brings is run."""
+"""A file of Keras → its model, after all of it was looked at: nothing that it brings is run."""
 
 from __future__ import annotations
 
 import json
-import zipfile
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from resanalysis.checkpoint import hdf5_look
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.reading import too_large
 from resanalysis.errors import out_of_memory, shown
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
-MOST_DESCRIBED = 64 * 2**20
+MOST_UNPACKED, LEAST_UNPACKED = 10, 64 * 2**20
+"""Times the size of a file that it may hold unpacked, and bytes that any may: weights hardly compress."""
+MOST_DESCRIBED = 16 * 2**20
 """Bytes of a description; ResNet-152's has half a million."""
+LONGEST_LOOK, SLOWEST_READ = 5, 10**7
+"""Seconds of a processor after which a file is given up, and bytes that a second more is given for."""
 
 _ROOMS = (
     "keras.layers",
@@ -51,12 +58,17 @@ def model_of_file(path: Path, keras: Any, trust_pickle: bool) -> Any:
 
     Raises
     ------
-    CheckpointError : if it is damaged, holds weights alone, or brings code and is not trusted.
+    CheckpointError : if it is damaged, holds weights alone, describes more than it holds, or brings code
+        and is not trusted.
     """
     described = _description(path)
     if not trust_pickle:
         _check(path, described)
     try:
+        if not trust_pickle:
+            # Without memory: what is described must have the shapes of what is there, or it is not made.
+            with keras.device("meta"):
+                keras.saving.load_model(path, compile=False, safe_mode=True)
         return keras.saving.load_model(path, compile=False, safe_mode=not trust_pickle)
     except Exception as error:
         if out_of_memory(error):
@@ -67,22 +79,18 @@ def model_of_file(path: Path, keras: Any, trust_pickle: bool) -> Any:
         ) from None
 
 
-def _description(path: Path) -> Any:
+def _description(path: Path) -> dict[str, Any]:
     """What a file says of the layers of its model."""
+    found = _looked_at(path)
+    if "problem" in found:
+        raise _unreadable(path, found["problem"])
+    text = found["description"]
+    if text is not None and len(text) > MOST_DESCRIBED:
+        raise _unreadable(path, f"its description has more than {MOST_DESCRIBED:,} characters")
     try:
-        text = _text_of_keras(path) if zipfile.is_zipfile(path) else _text_of_hdf5(path)
         described = None if text is None else json.loads(text)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        RecursionError,
-    ) as error:
-        raise CheckpointError(
-            f"{path} is no readable Keras model ({path.stat().st_size:,} bytes): {first_line(error)}"
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, first_line(error)) from None
     if not isinstance(described, dict):
         raise CheckpointError(
             f"{path} holds weights without the model that they belong to: save it with model.save(), or "
@@ -91,19 +99,33 @@ def _description(path: Path) -> Any:
     return described
 
 
-def _text_of_keras(path: Path) -> str:
-    with zipfile.ZipFile(path) as archive:
-        if archive.getinfo("config.json").file_size > MOST_DESCRIBED:
-            raise ValueError(f"its description has more than {MOST_DESCRIBED:,} bytes")
-        return archive.read("config.json").decode()
+def _looked_at(path: Path) -> dict[str, Any]:
+    """What ``hdf5_look`` says of a file, or what became of it."""
+    size = path.stat().st_size
+    most = max(LEAST_UNPACKED, MOST_UNPACKED * size)
+    seconds = int(LONGEST_LOOK + size / SLOWEST_READ)
+    command = [sys.executable, "-P", hdf5_look.__file__, str(path), str(most), str(seconds)]
+    # Where processor time cannot be limited (Windows), the clock ends it.
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30 * seconds)
+    except subprocess.TimeoutExpired:
+        raise _unreadable(path, "the HDF5 library comes to no end with it") from None
+    if ran.returncode:
+        raise _unreadable(path, _how_it_ended(ran.returncode))
+    return json.loads(ran.stdout)
 
 
-def _text_of_hdf5(path: Path) -> str | None:
-    import h5py
+def _how_it_ended(code: int) -> str:
+    if code == -getattr(signal, "SIGXCPU", 0):
+        return "the HDF5 library comes to no end with it"
+    return f"the HDF5 library ends with {f'signal {-code}' if code < 0 else f'code {code}'} on it"
 
-    with h5py.File(path, "r") as file:
-        found = file.attrs.get("model_config")
-    return found.decode() if isinstance(found, bytes) else found
+
+def _unreadable(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is no readable Keras model ({path.stat().st_size:,} bytes): {why}; save it again with "
+        "model.save(), or copy it again"
+    )
 
 
 def _check(path: Path, described: Any) -> None:

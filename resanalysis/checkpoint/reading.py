@@ -105,7 +105,9 @@ def _unreadable(path: Path, error: Exception, trust_pickle: bool) -> str:
             "dict instead, or, if you trust whoever made it, add --trust-pickle"
         )
     reason = first_line(error)
-    if isinstance(error, pickle.UnpicklingError) or "Weights only load failed" in reason:
+    if _lacks_its_end(path):
+        reason = "it begins as torch.save writes, and its end is missing"
+    elif isinstance(error, KeyError | pickle.UnpicklingError) or "Weights only" in reason:
         reason = "not a file torch.save wrote"
     size = path.stat().st_size
     kind = (
@@ -113,8 +115,14 @@ def _unreadable(path: Path, error: Exception, trust_pickle: bool) -> str:
     )
     return (
         f"{path} is no readable checkpoint ({size:,} bytes{kind}): it is truncated, damaged or of "
-        f"another kind ({reason})"
+        f"another kind ({reason}); copy or download it again, or save it with torch.save"
     )
+
+
+def _lacks_its_end(path: Path) -> bool:
+    """Whether a zip archive was cut: its directory is its end; torch speaks of other things."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path)
 
 
 def _blocked(error: Exception) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from resanalysis.errors import ResanalysisError, raised
+from resanalysis.errors import ResanalysisError, raised, shown
 
 
 def user_function(name: str, option: str) -> Callable[..., Any]:
@@ -39,8 +39,15 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         module = _module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name not in _parents(module_name):
+            raise _failed(said, module_name, error) from error
+        raise ResanalysisError(
+            f"{said}: there is no module {shown(str(error.name))} in the current folder, on PYTHONPATH or "
+            "installed"
+        ) from error
     except (Exception, SystemExit) as error:
-        raise ResanalysisError(f"{said}: importing {module_name} raised {raised(error)}") from error
+        raise _failed(said, module_name, error) from error
     finally:
         if added:
             sys.path.remove(here)
@@ -87,3 +94,13 @@ def source_sha256(function: Callable[..., Any]) -> str:
 def source_file(function: Callable[..., Any]) -> str | None:
     """The file that a user's function stands in, if any."""
     return getattr(inspect.getmodule(function), "__file__", None)
+
+
+def _parents(module: str) -> set[str]:
+    """``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``: what has to be found before it is imported."""
+    parts = module.split(".")
+    return {".".join(parts[: n + 1]) for n in range(len(parts))}
+
+
+def _failed(said: str, module: str, error: BaseException) -> ResanalysisError:
+    return ResanalysisError(f"{said}: importing {module} raised {raised(error)}")

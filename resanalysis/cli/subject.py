@@ -140,7 +140,8 @@ def whole_numbers(text: str, option: str, least: int = 1) -> tuple[int, ...]:
             low, high = least, least - 1
         if low < least or high < low:
             raise typer.BadParameter(
-                f"{option} {text!r}: {part.strip()!r} is no number or range; write 1..20, or 1,2,5"
+                f"{option} {text!r}: {part.strip()!r} is no number or range of numbers from {least} on; "
+                "write 1..20, or 1,2,5"
             )
         found.update(range(low, high + 1))
     return tuple(sorted(found))

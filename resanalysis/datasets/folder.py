@@ -129,7 +129,7 @@ def _check_filled(folder: Path, classes: list[str], found: list[list[Path]]) -> 
     if not any(found):
         raise DataError(
             f"{folder} holds no images in folders named for their classes; it has {len(classes)} "
-            f"folders, and images are files that end in {suffixes}"
+            f"such folders, and images are files that end in {suffixes}"
         )
     for name, images in zip(classes, found, strict=True):
         if not images:

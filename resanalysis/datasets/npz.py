@@ -54,7 +54,10 @@ def _readable(path: Path, known: Sequence[str]) -> tuple[dict[str, NDArray[Any]]
             f"{path} is a folder; one with a folder of images per class is folder:{path}"
         )
     if not path.is_file():
-        raise DataError(f"there is no file {path}")
+        raise DataError(
+            f"there is no file {path}; data are an .npz file, or bundled:NAME, folder:DIR, "
+            "fashion-mnist:DIR, cifar10:DIR, tokens:FILE, text:FILE"
+        )
     try:
         return _read(path, known)
     except _PickleError as error:

@@ -188,6 +188,7 @@ def _chosen(
         chosen += [(eligible, one) for one in nested_subsets(pool, sizes, draws, generator)]
     if not chosen:
         raise ResanalysisError(
-            f"none of {list(removed)} units can be deleted from the {len(network)} of {network.name}"
+            f"cannot delete {', '.join(map(str, removed))} units together: {network.name} has {len(network)}, "
+            f"of which {sum(unit.deletable for unit in network.units)} can be deleted"
         )
     return chosen, sorted(left_out)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 from warnings import warn
 
+from torch import Tensor
+
 from resanalysis.checkpoint import DataRecord, ModelInfo, Preprocessing, Sample, taken_by
 from resanalysis.datasets import (
     DataError,
@@ -74,6 +76,8 @@ def data_for(
     said = (how.image_size, how.crop, how.interpolation)
     if data.pixels is not None and known is None and None in said:
         _tell_of_pixels(data.pixels, info.name)
+    if known is not None and data.pixels is None and data.mean is not None:
+        _tell_of_size(data, known, info.name)
     if info.vocabulary is not None:
         check_vocabulary(data, info.vocabulary, info.name)
     return data
@@ -98,6 +102,16 @@ def _tell_of_pixels(pixels: Pixels, model: str) -> None:
         ),
         stacklevel=2,
     )
+
+
+def _tell_of_size(data: Dataset, known: Pixels, model: str) -> None:
+    """Arrays are taken as they are, in whatever size: a network that pools at its end takes any."""
+    inputs = data.batch(0, 1)[0]
+    size = tuple(inputs.shape[2:]) if isinstance(inputs, Tensor) else known.size
+    if size != known.size:
+        found, recorded = (f"{high}×{wide}" for high, wide in (size, known.size))
+        text = f"the images of {data.name} are {found}, and {model} records {recorded}: is it the right data?"
+        warn(printable(text), stacklevel=2)
 
 
 def own_data(

@@ -189,7 +189,21 @@ def device_named(name: str | None) -> str:
     try:
         torch.zeros(1, device=name).cpu()  # meta makes tensors, and has no values to give
     except (RuntimeError, AssertionError) as error:
-        # torch answers an unknown device with the list of all its backends, a thousand characters of it
-        reason = str(error).strip().splitlines()[0].partition(". ")[0][:160]
-        raise ResanalysisError(f"cannot run on --device {name}: {reason}") from error
+        raise ResanalysisError(
+            f"cannot run on --device {name}: {_why_not(name, error)}; name one of {', '.join(_devices())}"
+        ) from error
     return name
+
+
+def _why_not(name: str, error: Exception) -> str:
+    """What torch says of a GPU; of any other it lists its backends, in a thousand characters."""
+    if not name.startswith("cuda"):
+        return "torch can compute on no such device here"
+    return str(error).strip().splitlines()[0].partition(". ")[0][:160]
+
+
+def _devices() -> list[str]:
+    import torch
+
+    gpus = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]

@@ -532,3 +532,34 @@ def test_depths_of_torchvision_are_torchvisions() -> None:
     assert architecture_named("resnet50").name == "torchvision:resnet50"
     assert architecture_named("cifar_resnet50").options["depth"] == 50
     assert architecture_named("resnet110v2").options == {"depth": 110, "version": 2}
+
+
+def test_a_module_that_is_not_there_is_told_from_one_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "needs_other.py").write_text("import not_there_either\n")
+    with pytest.raises(
+        ValueError, match="there is no module not_there in the current folder, on PYTHON"
+    ):
+        load("python:not_there:f")
+    own = r"importing needs_other raised .*'not_there_either' \(needs_other.py, line 1: import not_there"
+    with pytest.raises(ValueError, match=own):
+        load("python:needs_other:f")
+
+
+def test_a_cut_file_and_one_of_another_kind_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(cifar(8).state_dict(), path)
+    whole = path.read_bytes()
+    for kept in (5000, len(whole) // 2, len(whole) - 10):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(
+            CheckpointError, match=r"its end is missing\); copy or download it again"
+        ):
+            load(path)
+    path.write_text("hello")  # of which torch says 101
+    with pytest.raises(
+        CheckpointError, match=r"another kind \(not a file torch.save wrote\); copy"
+    ):
+        load(path)

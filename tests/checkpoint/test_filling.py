@@ -52,7 +52,7 @@ def test_large_shapes_take_no_memory(
 
 
 def test_more_layers_than_anyone_trains(tmp_path: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(CheckpointError, match=r"6000002 layers is more than the 3,000 that are"):
         load(written(tmp_path / "m.pt"), arch="resnet6000002")
     state = dict(cifar(8).state_dict())
@@ -61,7 +61,7 @@ def test_more_layers_than_anyone_trains(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "deep.pt")
     with pytest.raises(CheckpointError, match=r"a network of 12002 layers is more than"):
         load(tmp_path / "deep.pt")
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_a_model_that_looks_at_values_while_it_is_made_loads(tmp_path: Path) -> None:

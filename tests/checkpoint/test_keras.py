@@ -18,6 +18,7 @@ import resanalysis as ra
 from resanalysis.checkpoint import CheckpointError, load
 from resanalysis.checkpoint.keras_models import keras_on_torch
 from tests.conftest import ROOT
+from tests.hostile.keras_files import rewritten
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="the extra is not installed")
@@ -224,3 +225,46 @@ def test_the_backend_is_set_where_keras_is_imported(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
     )
     assert ran.stdout == "KerasModel\n", ran.stderr
+
+
+def test_layers_within_a_list_whose_weights_are_missing_do_not_stay_random(tmp_path: Path) -> None:
+    cells = [keras.layers.SimpleRNNCell(4), keras.layers.SimpleRNNCell(4)]
+    sequence = keras.Input((5, 4))
+    output = keras.layers.RNN(keras.layers.StackedRNNCells(cells))(sequence)
+    saved, lacking = tmp_path / "a.keras", tmp_path / "b.keras"
+    keras.Model(sequence, output).save(saved)
+
+    def without(file: Any) -> None:
+        del file["layers/rnn/cell/cells"]
+
+    lacking.write_bytes(rewritten(saved.read_bytes(), without))
+    with pytest.raises(CheckpointError, match="2 objects could not be loaded"):
+        load(lacking)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("while True: pass", "the HDF5 library comes to no end with it"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ends with signal 11 on it"),
+        ("import sys; sys.exit(3)", "ends with code 3 on it"),
+    ],
+)
+def test_a_file_on_which_the_library_hangs_or_crashes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+) -> None:
+    """Which file does so depends on the version of HDF5; what becomes of its reader does not."""
+    from resanalysis.checkpoint import hdf5_look, keras_files
+
+    source = Path(hdf5_look.__file__).read_text()
+    reader = tmp_path / "reader.py"
+    reader.write_text(
+        source.replace(
+            "        return archive.read(", f"        {code}\n        return archive.read("
+        )
+    )
+    tiny().save(tmp_path / "m.keras")
+    monkeypatch.setattr(hdf5_look, "__file__", str(reader))
+    monkeypatch.setattr(keras_files, "LONGEST_LOOK", 2)
+    with pytest.raises(CheckpointError, match=reason):
+        load(tmp_path / "m.keras")

@@ -252,7 +252,7 @@ def test_what_can_be_wrong_with_an_npz(
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no file .*none.npz"):
+    with pytest.raises(DataError, match=r"there is no file .*none.npz; data are an .npz"):
         dataset(tmp_path / "none.npz", normalize="none")
     (tmp_path / "bad.npz").write_bytes(os.urandom(500))
     with pytest.raises(DataError, match=r"bad.npz is no readable .npz file"):

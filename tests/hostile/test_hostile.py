@@ -1,7 +1,7 @@
 """Whatever a file holds: it is read as it is, or refused in one line, and nothing of it runs.
 
-The ordinary suite takes a sample; ``make test-hostile`` takes 1,000 checkpoints and 500 data sets. A
-failure names its seed, from which the same file is made again.
+The ordinary suite takes a sample; ``make test-hostile`` takes 1,000 checkpoints, 200 files of Keras
+and 500 data sets. A failure names its seed, from which the same file is made again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from resanalysis.checkpoint import CheckpointError, load
 from resanalysis.datasets import DataError, dataset
-from tests.hostile import checkpoints, data
+from tests.hostile import checkpoints, data, keras_files
 from tests.hostile.canary import PAYLOADS, Canary, Payload
 
 CHECKPOINTS = int(os.environ.get("RESANALYSIS_HOSTILE_CHECKPOINTS", "60"))
+KERAS = int(os.environ.get("RESANALYSIS_HOSTILE_KERAS", "6"))
 DATA = int(os.environ.get("RESANALYSIS_HOSTILE_DATA", "40"))
 LONGEST = 20  # seconds for one file, on a busy machine
 MOST_MEMORY = 1500  # MiB that all files together may add to the process
@@ -74,7 +75,13 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def answered(seed: int, canary: Canary, use: Callable[[], None], expected: type[Exception]) -> bool:
+def answered(
+    seed: int,
+    canary: Canary,
+    use: Callable[[], None],
+    expected: type[Exception],
+    longest: float = LONGEST,
+) -> bool:
     """Whether a file could be used; if it was refused, in one line of ours, and soon."""
     started = time.perf_counter()
     try:
@@ -87,7 +94,7 @@ def answered(seed: int, canary: Canary, use: Callable[[], None], expected: type[
     except BaseException as error:
         raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
     seconds = time.perf_counter() - started
-    assert seconds < LONGEST, f"seed {seed}: {seconds:.0f} s"
+    assert seconds < longest, f"seed {seed}: {seconds:.0f} s"
     assert not canary.sings(), f"seed {seed}: CODE OF A FILE RAN: {canary.sings()}"
     return used
 
@@ -118,6 +125,32 @@ def test_hostile_checkpoints(tmp_path: Path, canary: Canary) -> None:
         path.unlink()
     assert memory() - before < MOST_MEMORY
     told(f"{CHECKPOINTS} checkpoints", counts)
+
+
+def test_hostile_files_of_keras(
+    tmp_path: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked at in a process of its own, whose processor time is what is limited."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # read where keras is first imported
+    pytest.importorskip("keras", reason="the extra is not installed")
+    counts = Counter[str]()
+    for suffix in keras_files.SUFFIXES:
+        (tmp_path / f"honest.{suffix}").write_bytes(keras_files.whole(suffix))
+        assert isinstance(load(tmp_path / f"honest.{suffix}"), nn.Module)
+    before = memory()
+    for seed in range(KERAS):
+        kind, path = keras_files.made(seed, canary, tmp_path)
+
+        def use(path: Path = path) -> None:
+            assert all(value.isfinite().all() for value in load(path).state_dict().values())
+
+        used = answered(seed, canary, use, CheckpointError, longest=300)
+        counts[f"{kind}: {'loaded' if used else 'refused'}"] += 1
+        assert not (used and kind in ("code", "other_files")), f"seed {seed}"
+        assert not (used and says_it_is_damaged(path)), f"seed {seed}: damaged, and loaded"
+        path.unlink()
+    assert memory() - before < MOST_MEMORY
+    told(f"{KERAS} files of Keras", counts)
 
 
 def says_it_is_damaged(path: Path) -> bool:

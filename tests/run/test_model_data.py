@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,14 @@ def test_where_nothing_is_known_one_line_says_what_would_do(images: Path) -> Non
         "it takes images of 3×8×8, and has 5 outputs. Say --data test.npz, or once" in result.stderr
     )
     assert not Path("results").exists()
+
+
+def test_images_of_another_size_than_the_recorded_one_are_told_of(images: Path) -> None:
+    path = checkpoint("m.pt")
+    large = np.full((4, 3, 12, 8), 7, dtype=np.uint8)
+    np.savez("large.npz", images=large, labels=np.arange(4))
+    with pytest.warns(UserWarning, match=r"images of large.npz are 12×8, and m records 8×8"):
+        read(path, "large.npz", Reading())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(path, str(images), Reading())
