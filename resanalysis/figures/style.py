@@ -222,7 +222,7 @@ def measured(frame: pd.DataFrame, metric: str | None) -> str:
     ------
     ResanalysisError : if that column is not there or empty.
     """
-    own = frame.attrs.get("whole_metrics", ())  # a user's, with names of its own
+    own: Sequence[str] = frame.attrs.get("whole_metrics", ())  # a user's, with names of its own
     there = [
         name
         for name in dict.fromkeys([*METRICS, *own])
@@ -230,7 +230,7 @@ def measured(frame: pd.DataFrame, metric: str | None) -> str:
     ]
     if metric is None and there:
         return there[0]
-    if metric not in there:
+    if metric is None or metric not in there:
         raise ResanalysisError(
             f"the table has no measured {metric or 'metric'}; it has {', '.join(there) or 'none'}"
         )

@@ -324,11 +324,11 @@ def test_a_recorded_normalisation_that_is_none(tmp_path: Path) -> None:
 
 def test_folders_without_images(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"holds no images in folders .* it has 0 folders, and images"
+        DataError, match=r"holds no images in folders .* it has 0 such folders, and images"
     ):
         dataset(f"folder:{tmp_path}", normalize="none")
     (tmp_path / "cat" / "folder.png").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"it has 1 folders, and images are files that end in .bmp"):
+    with pytest.raises(DataError, match=r"it has 1 such folders, and images are files that end in .bmp"):
         dataset(f"folder:{tmp_path}", normalize="none")
     picture = tmp_path / "cat" / "half.png"
     Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(picture)
