@@ -6,6 +6,8 @@ import difflib
 import hashlib
 import inspect
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,13 +118,14 @@ def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module
             isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
         ):
             raise ResanalysisError(f"its architecture {name!r} is no model of transformers")
-        model = kind.from_pretrained(
-            path if files is None else None,
-            config=config,
-            state_dict=None if files is None else files.tensors,
-            local_files_only=True,
-            use_safetensors=None,
-        )
+        with _without_bars():
+            model = kind.from_pretrained(
+                path if files is None else None,
+                config=config,
+                state_dict=None if files is None else files.tensors,
+                local_files_only=True,
+                use_safetensors=None,
+            )
     except Exception as error:
         raise CheckpointError(
             f"hf:{folder} cannot be loaded: {type(error).__name__}: {first_line(error)}"
@@ -142,6 +145,20 @@ def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module
         predicts=_predicts(type(model).__name__),
         files=files,
     )
+
+
+@contextmanager
+def _without_bars() -> Generator[None, None, None]:
+    """Transformers draws a bar of its own on standard error, also where the user asked for quiet."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _predicts(architecture: str) -> Literal["next", "masked", "none"] | None:

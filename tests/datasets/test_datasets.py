@@ -328,7 +328,9 @@ def test_folders_without_images(tmp_path: Path) -> None:
     ):
         dataset(f"folder:{tmp_path}", normalize="none")
     (tmp_path / "cat" / "folder.png").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"it has 1 such folders, and images are files that end in .bmp"):
+    with pytest.raises(
+        DataError, match=r"it has 1 such folders, and images are files that end in .bmp"
+    ):
         dataset(f"folder:{tmp_path}", normalize="none")
     picture = tmp_path / "cat" / "half.png"
     Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(picture)
