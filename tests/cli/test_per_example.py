@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import resanalysis as ra
 from resanalysis.checkpoint import Preprocessing, save_checkpoint
 from resanalysis.cli import app
 from resanalysis.datasets.pixels import Pixels
@@ -113,3 +115,32 @@ def test_several_models_share_the_tables(model: Path, folder: Path, tmp_path: Pa
         table = pd.read_csv(tmp_path / "a" / f"{name}.csv")
         assert table["model"].value_counts().nunique() == 1
         assert set(table["model"]) == {"x", "y"}
+
+
+def test_statistics_from_other_data(model: Path, folder: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    images = generator.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    other = tmp_path / "training.npz"
+    np.savez(other, images=images, labels=np.arange(12) % 5)
+    words = ("lesion", model, "--data", f"folder:{folder}", "--recalibrate", 8)
+    _, manifest = run(tmp_path / "a", *words, "--calibrate-on", other)
+    assert manifest["lesion"]["n"] == 10, "all of --data is measured"
+    facts = manifest["lesion"]["facts"]
+    assert facts["calibrate_on"] == str(other)
+    table = pd.read_csv(tmp_path / "a" / "lesion.csv")
+    network = ra.unravel(ra.load(model), torch.randn(2, 3, 16, 16))
+    data = ra.dataset(other, mean=(0.5,) * 3, std=(0.25,) * 3).limited(8, 0)
+    measured = ra.dataset(
+        f"folder:{folder}",
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        image_size=16,
+        crop=0.8,
+        interpolation="bicubic",
+    )
+    routes = [ra.intact(network), *(ra.without(network, [unit]) for unit in range(3))]
+    losses = ra.evaluate(network, routes, measured, calibration=data).mean("loss")
+    assert table["loss_recalibrated"].to_numpy() == pytest.approx(losses, rel=1e-4)
+    refused = CliRunner().invoke(app, [*map(str, words[:4]), "--calibrate-on", str(other)])
+    assert refused.exit_code == 1
+    assert "none are asked for" in refused.stderr.replace("\n", " ")
