@@ -34,9 +34,9 @@ demo: venv
 	@echo "== lesion: the same of a VGG, which has one path: Veit et al. 2016, Figure 3"
 	@$(RUN) lesion residual=$(MODEL) vgg=$(VGG) --plain --data $(DATA) --limit 400 --out demo/beside-vgg
 	@echo "== lesion: 1 to 20 random units deleted together"
-	@$(RUN) lesion $(MODEL) --data $(DATA) --remove 1..20 --draws 30 --transitions both --limit 400 --out demo
+	@$(RUN) lesion $(MODEL) --data $(DATA) --remove 1..20 --draws 30 --transitions both --limit 200 --out demo
 	@echo "== reorder: units of equal shape swapped"
-	@$(RUN) reorder $(MODEL) --data $(DATA) --draws 150 --limit 400 --out demo
+	@$(RUN) reorder $(MODEL) --data $(DATA) --draws 100 --limit 300 --out demo
 	@echo "== gradients: which path lengths carry the gradient, summed exactly over all paths"
 	@$(RUN) gradients $(MODEL) --data $(DATA) --limit 16 --method exact --out demo
 	@echo "== response: how strongly each layer responds"

@@ -18,4 +18,4 @@ for command in "inspect" "lesion $data" "lesion --remove 1,2 --draws 3 $data" "r
   "$python" -m resanalysis "$name" $model "$@" --quiet --out "$environment/out"
 done
 "$python" -m resanalysis check "$environment/out"
-"$python" -m pytest -q tests/view tests/routes tests/path_gradients tests/checkpoint -m "not slow"
+"$python" -m pytest -q tests/view tests/routes tests/path_gradients tests/checkpoint -m "not slow and not nightly"
