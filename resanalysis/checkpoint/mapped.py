@@ -147,6 +147,8 @@ def _tensor(mapped: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
     count = math.prod(shape)
     if min(first, count, *shape, 0) < 0 or last - first != count * kind.itemsize:
         raise ValueError(f"{count} numbers in {last - first} bytes")
+    if last > len(mapped) - start:
+        raise ValueError(f"a tensor ends at byte {last} of {len(mapped) - start}")
     if count == 0:
         return torch.empty(shape, dtype=kind)
     with warnings.catch_warnings():
