@@ -113,7 +113,7 @@ def lesion(
             stop,
             len(routes) - 1,
             {
-                "metric": metric or getattr(data, "objects", None),
+                "metric": metric or data.objects,
                 "recalibrate": recalibrate,
                 "replace": None if replace == "zero" else replace,
                 "mean_over": mean_over,

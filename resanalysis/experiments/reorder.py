@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -40,7 +40,7 @@ SWAPS = tuple(range(1, 21))
 DRAWS: dict[str, int] = {"even": 300, "veit": 50}
 # Tables and figures bin Kendall tau in steps of this width; random swaps alone stay near 1.
 TAU_BIN: dict[str, float] = {"even": 0.05, "veit": 0.025}
-MEASURED = ("error", "loss", "agreement")
+MEASURED = ("error", "loss", "agreement", "metric")
 
 
 @dataclass(frozen=True)
@@ -125,30 +125,24 @@ def reorder(
         description="reorder",
         answers=answers,
     )
-    known = (*MEASURED, "metric")
-    measured = [n for n in (*known, *(f"{name}{AGAIN}" for name in known)) if n in scores.values]
+    anew = [f"{name}{AGAIN}" for name in MEASURED]
+    values = {n: scores.values[n] for n in (*MEASURED, *anew) if n in scores.values}
+    means = {name: scores.mean(name) for name in values}
     width = TAU_BIN[protocol]
-    frame = pd.DataFrame(
-        {
-            "draw": range(len(orders)),
-            "swaps": [order.swaps for order in orders],
-            "kendall_tau": [kendall_tau(order.units) for order in orders],
-            "order": [" ".join(map(str, order.units)) for order in orders],
-            **{name: scores.mean(name) for name in measured if name in known},
-        }
-    ).join(_moved(network, np.array([order.units for order in orders])))
-    frame["tau_bin"] = [1 - width * tau_bin(tau, width) for tau in frame["kendall_tau"]]
-    groups_of_rows = list(zip(frame["tau_bin"], frame["first_moved"], strict=True))
-    together = [None, *groups_of_rows[1:]]  # the trained order is no draw
+    frame = _rows(network, orders, width, {n: means[n] for n in MEASURED if n in means})
+    # Orders of one bin that agree on unit 0 are draws of one group; the trained order is no draw.
+    together = [None, *zip(frame["tau_bin"][1:], frame["first_moved"][1:], strict=True)]
+    listed = [chosen.listed] * len(orders)
     frame["distinct"] = [1, *(together.count(group) for group in together[1:])]
-    frame["listed"] = chosen.listed
-    values = {name: scores.values[name] for name in measured}
-    means = crossed_columns(values, together, frame["listed"].tolist(), seed=seed)
+    frame["listed"] = listed
     whole = redrawn_scores(scores, scored_by, len(data), seed)
-    of_whole = of_draws(whole, range(len(frame)), together, frame["listed"].tolist(), seed)
-    frame = pd.concat([frame, means, of_whole], axis=1).assign(
-        chance_error=chance_error(data),
-        **{name: scores.mean(name) for name in measured if name not in known},
+    parts = [
+        frame,
+        crossed_columns(values, together, listed, seed=seed),
+        of_draws(whole, range(len(orders)), together, listed, seed),
+    ]
+    frame = pd.concat(parts, axis=1).assign(
+        chance_error=chance_error(data), **{n: means[n] for n in anew if n in means}
     )
     if answers is not None:
         frame["route"] = frame["draw"]
@@ -213,6 +207,27 @@ def _chosen(
     if protocol == "veit":
         return _Chosen(by_swaps(units, groups, times, wanted, generator), False)
     return _Chosen(evenly_by_tau(units, groups, wanted, TAU_BIN["even"], generator), False)
+
+
+def _rows(
+    network: ResidualNetwork,
+    orders: Sequence[Order],
+    width: float,
+    means: Mapping[str, NDArray[np.float64]],
+) -> pd.DataFrame:
+    """The orders with the ``means`` measured of each, and their bins of tau, ``width`` wide."""
+    tau = [kendall_tau(order.units) for order in orders]
+    frame = pd.DataFrame(
+        {
+            "draw": range(len(orders)),
+            "swaps": [order.swaps for order in orders],
+            "kendall_tau": tau,
+            "order": [" ".join(map(str, order.units)) for order in orders],
+            **means,
+        }
+    ).join(_moved(network, np.array([order.units for order in orders])))
+    frame["tau_bin"] = [1 - width * tau_bin(value, width) for value in tau]
+    return frame
 
 
 def _moved(network: ResidualNetwork, orders: NDArray[np.int64]) -> pd.DataFrame:

@@ -135,8 +135,8 @@ def evaluate(
     )
     blocks = {f"{index:05d}": block for index, block in enumerate(route_blocks(routes))}
     work = {name: block.tree.size for name, block in blocks.items()}
-    statistics: Statistics = as_trained
     with torch.inference_mode():
+        statistics: Statistics = as_trained
         if ledger is not None and calibration is not None:
             statistics = estimated(
                 ready,
@@ -148,34 +148,48 @@ def evaluate(
                 show_progress=show_progress,
                 description=f"{description}, statistics",
             )
-
-        def begin(batch: Batch) -> Callable[[str], Block]:
-            with statistics(STEM):
-                h, side = entered(ready, batch)
-            with statistics(INTACT):
-                output = ready.leave(*ready.walk(h, side))
-            scores_of = scorer(output, batch)
-
-            def measure(name: str) -> Block:
-                with statistics(name):
-                    return _block_scores(ready, blocks[name], h, side, scores_of, batch)
-
-            return measure
-
+        begin = partial(_begun, ready, blocks, scorer, statistics)
         found = batches.measured(work, begin, description)
-    records: list[list[Record]] = [[] for _ in routes]
-    if isinstance(metric, WholeMetric):
-        for key, block in blocks.items():
-            _add_records(records, block, found[key])
+    records = _records(blocks, found, len(routes)) if isinstance(metric, WholeMetric) else []
     names = names_of(metric, answers is not None)
-    values = np.empty((len(names), len(routes), len(data)), dtype=np.float32)
+    values = _by_route(blocks, found, names, (len(routes), len(data)))
+    return _kept(values, data, answers, records)
+
+
+def _begun(
+    network: ResidualNetwork,
+    blocks: Mapping[str, RouteBlock],
+    scorer: Callable[[Any, Batch], Scorer],
+    statistics: Statistics,
+    batch: Batch,
+) -> Callable[[str], Block]:
+    """Runs the intact network on a batch; what scores a block of routes against it."""
+    with statistics(STEM):
+        h, side = entered(network, batch)
+    with statistics(INTACT):
+        output = network.leave(*network.walk(h, side))
+    scores_of = scorer(output, batch)
+
+    def measure(name: str) -> Block:
+        with statistics(name):
+            return _block_scores(network, blocks[name], h, side, scores_of, batch)
+
+    return measure
+
+
+def _by_route(
+    blocks: Mapping[str, RouteBlock],
+    found: dict[str, list[Block]],
+    names: Sequence[str],
+    shape: tuple[int, int],
+) -> dict[str, NDArray[np.float32]]:
+    """Scores of ``shape`` (routes, examples) by name, of what was measured by block and batch."""
+    values = {name: np.empty(shape, dtype=np.float32) for name in names}
     for key, block in blocks.items():
         parts = found.pop(key)  # let go as it is copied: together they are as large as all
-        known = joined([{name: part[name] for name in names} for part in parts])
-        for row, name in enumerate(names):
-            values[row, block.numbers] = known[name]
-    found_scores = {name: values[row] for row, name in enumerate(names)}
-    return _kept(found_scores, data, answers, records)
+        for name, rows in joined([{name: part[name] for name in names} for part in parts]).items():
+            values[name][list(block.numbers)] = rows
+    return values
 
 
 def _scorer(
@@ -207,11 +221,16 @@ def _kept(
     return Scores(kept, records)
 
 
-def _add_records(records: list[list[Record]], block: RouteBlock, parts: Sequence[Block]) -> None:
-    """What was kept of the examples of some routes, behind what is there of these routes."""
-    for part in parts:
-        for number, more in zip(block.numbers, unpacked(part), strict=True):
-            records[number] += more
+def _records(
+    blocks: Mapping[str, RouteBlock], found: Mapping[str, Sequence[Block]], routes: int
+) -> list[list[Record]]:
+    """What was kept of the examples by each route, in the order of the data."""
+    records: list[list[Record]] = [[] for _ in range(routes)]
+    for key, block in blocks.items():
+        for part in found[key]:
+            for number, more in zip(block.numbers, unpacked(part), strict=True):
+                records[number] += more
+    return records
 
 
 def _walked(

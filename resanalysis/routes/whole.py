@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resanalysis.routes.batches import Block
-from resanalysis.statistics.bootstrap import Floats
+from resanalysis.statistics.whole import Statistic
 
 Record = Mapping[str, NDArray[Any]]
 """What is kept of one example's output: arrays by name, of any length."""
-
-Statistic = Callable[[Floats], Mapping[str, Floats]]
-"""Of weights (R, N), how often each example occurs, to the quantities by name, (R,) each."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from resanalysis.statistics.bootstrap import Band, Floats, interval_ends, resamp
 from resanalysis.statistics.crossed import Crossed, members_of, repeated
 
 Statistic = Callable[[Floats], Mapping[str, Floats]]
+"""Of weights (R, N), how often each example occurs, to the quantities by name, (R,) each."""
 
 OVER = "bias-corrected bootstrap over examples, the same draws for every network"
 """What captions say that these intervals are over."""
