@@ -354,6 +354,7 @@ class ResidualNetwork:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ResidualNetwork:
         """A copy in memory, on another device or in another float type; this network stays as it is."""
+        # All in one copy: what parts share, in memory or by tied weights, they share again.
         parts = copy.deepcopy(self.parts())
         for part in parts.values():
             part.to(device=device, dtype=dtype)

@@ -59,6 +59,7 @@ def stages(spans: Sequence[Cut], bridges: Sequence[Cut | None]) -> list[int]:
         shape_of(span.start) != shape_of(span.end) or bridge is not None
         for span, bridge in zip(spans, bridges, strict=True)
     ]
+    # The first unit begins stage 0, transition or not.
     return list(itertools.accumulate([0, *begins[1:]]))
 
 
@@ -78,6 +79,7 @@ def _head(
     start, end = links[-1].exit, trunk.nodes[-1]
     if not outputs:
         return Cut(start, end), ()
+    # Dependence by values: an output that reads the stream only through a mask reads it all the same.
     taps = _taps(outputs, links, depends_on(captured.module.graph, links[0].entry))
 
     def together(_graph: fx.Graph, copied: Callable[[fx.Node], fx.Node]) -> tuple[fx.Node, ...]:
@@ -93,6 +95,7 @@ def _units(
     trunk: Trunk,
     module: fx.GraphModule,
 ) -> tuple[ResidualUnit, ...]:
+    # Tied weights under each of their names: the graph may read any of them.
     parameters = dict(module.named_parameters(remove_duplicate=False))
     paths = [module_path(item.addition.node) for item in links]
     names = unit_names(paths, [_weights(item.addition, trunk, parameters) for item in links])
@@ -124,6 +127,7 @@ def _taps(
     """
     at = {item.exit: position for position, item in enumerate(links, start=1)}
     at[links[0].entry] = 0
+    # A tensor made inside a unit is no place to stop at: a lesion could not say what it is then.
     inside = {
         node: index
         for index, item in enumerate(links)
@@ -138,6 +142,7 @@ def _taps(
             continue
         seen.add(node)
         if node in at:
+            # What leaves the last unit is the head's own stream, and no tap.
             if at[node] < len(links):
                 found[at[node]] = node
         elif node in inside:
@@ -191,6 +196,7 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
 def _weights(addition: Addition, trunk: Trunk, parameters: Mapping[str, Tensor]) -> dict[str, int]:
     """Module paths of the layers with weights that only the branch has, in order, with their numbers."""
     region = between(addition.split, addition.branch, trunk.stream)
+    # What skip and branch share (the pre-activation of a transition) names neither.
     region -= between(addition.split, (addition.skip,), trunk.stream)
     found: dict[str, int] = {}
     for node in sorted(node for node in region if node.op != "get_attr"):
@@ -214,6 +220,7 @@ def _weights_read(node: fx.Node, trunk: Trunk) -> list[str]:
 
 def _parameter_count(item: Link, parameters: Mapping[str, Tensor], trunk: Trunk) -> int:
     region = between(item.entry, (item.exit,), trunk.stream)
+    # By name, so that a weight that is read twice counts once.
     read = {str(node.target) for node in region if node.op == "get_attr"}
     return sum(parameters[name].numel() for name in read if name in parameters)
 

@@ -42,6 +42,7 @@ def check_view(network: ResidualNetwork, model: nn.Module, example: Inputs) -> f
                 "weights, and how the input is normalised"
             )
         difference = _relative_difference(expected, got)
+        # Not `>`: NaN compares as false either way, and must not pass.
         if not difference <= _TOLERANCE.get(expected.dtype, 1e-4):
             raise UnravelError(
                 f"the unraveled view of {network.name} does not compute what the model does: on {kind} "

@@ -68,6 +68,8 @@ class Cutter:
     def __init__(self, captured: Captured, boundaries: Sequence[fx.Node]) -> None:
         """Cut between ``boundaries``: where the chain begins, and where each unit begins and ends."""
         self._captured = captured
+        # Wider than the trunk's stream of floats: a mask that is computed from the stream's values changes with
+        # every lesion, and may not be made once by the stem.
         self._stream = depends_on(captured.module.graph, boundaries[0])
         self._boundaries = frozenset(boundaries)
         self._from_input = self._reached_from_inputs()
@@ -88,6 +90,9 @@ class Cutter:
         for cut in cuts:
             for node in self._frontier(cut):
                 wanted[node] = wanted.get(node, 0) + 1
+        # One reader and weights alone: the piece computes it, and nothing is carried along. What an input
+        # decides must come from the stem, for a piece has no input but the stream. In the graph's order, so
+        # that positions are the same in every process.
         self._side = [
             node
             for node in self._captured.module.graph.nodes
@@ -104,6 +109,8 @@ class Cutter:
             if node in seen or node.op == "get_attr":
                 continue
             seen.add(node)
+            # Past a boundary lies another unit. A piece that read on there would run that unit too, lesioned or
+            # not.
             if node in self._boundaries and node is not cut.end:
                 raise UnravelError(
                     f"what leads to {cut.end.name} reads the stream as it was before an earlier unit "
@@ -128,6 +135,7 @@ class Cutter:
         copies: dict[fx.Node, fx.Node] = {}
         wanted = _ancestors([start, *self._side])
         for node in self._captured.module.graph.nodes:
+            # All of them, also those that nothing reads: the stem is called as the model is.
             if node.op == "placeholder":
                 copies[node] = graph.placeholder(node.name)
                 copies[node].meta = dict(node.meta)
@@ -176,6 +184,7 @@ class _Builder:
                 continue
             if node in side:
                 reads.add(side[node])
+            # Read off the piece's own stream, so what it was computed from is not searched.
             elif _is_size(node) and _size_of(start, node) is not None:
                 wanted.add(node)
             elif node.op == "placeholder":
@@ -251,11 +260,14 @@ def _graph_module(root: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
             owner, _, attribute = str(node.target).rpartition(".")
             value = getattr(root.get_submodule(owner), attribute)
             name = str(node.target).replace(".", "_")
+            # `a.b_c` and `a_b.c` would be one name.
             while name in tensors and tensors[name] is not value:
                 name += "_"
             tensors[name] = value
             node.target = name
     graph.lint()
+    # The same tensors, not copies: parts overlap (`branch`, `whole` and `full`), and the model is in memory
+    # once.
     return fx.GraphModule(_holder(tensors), graph)
 
 

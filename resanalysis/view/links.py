@@ -48,9 +48,12 @@ def link(trunk: Trunk) -> list[Link]:
     holds = Counter(paths)
     links: list[Link] = []
     for index, addition in enumerate(additions):
+        # Units never overlap: a unit enters no earlier than the one before left, its split and its addition lie
+        # within, and what nobody claims is a bridge.
         join = _join_length(index, after, paths, holds)
         exit_at = _tensor_at(trunk.nodes, starts[index] + join, step=1)
         entry_at, floor = splits[index], position[links[-1].exit] if links else 0
+        # Of a module with several additions, what lies before one may be the end of another.
         if paths[index] and holds[paths[index]] == 1:
             entry_at = _module_start(trunk.nodes, entry_at, floor, paths[index])
         entry_at = max(floor, _tensor_at(trunk.nodes, entry_at, step=-1))

@@ -37,6 +37,7 @@ def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNe
             f"{name} has no chain of plain layers: {len(starts)} layers with weights lie on the way of "
             "every path from input to output"
         )
+    # The classifier stays: without it there are no classes to be right or wrong about.
     layers = starts[:-1]
     spans = [Cut(trunk.nodes[start - 1], trunk.nodes[_layer_end(trunk, start)]) for start in layers]
     bridges = bridges_between(spans)
