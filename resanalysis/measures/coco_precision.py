@@ -95,6 +95,7 @@ def _average_precision(category: _Category, weights: Floats) -> Floats:
     times = weights[:, None, category.image]
     right = np.cumsum(category.right * times, axis=-1)
     wrong = np.cumsum(category.wrong * times, axis=-1)
+    # COCO's own guard against 0/0, kept for the same last digit.
     precision = right / (wrong + right + np.spacing(1))
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
     positives = weights @ category.positives

@@ -63,6 +63,7 @@ def vectors(h: Tensor) -> Tensor:
     """
     if h.device.type == "mps":  # it has no double precision
         h = h.cpu()
+    # Double: streams are compared that differ in the fourth digit, and angles near 0 lose half of the digits.
     return h.double() if h.ndim == 3 else h.double().flatten(1)[:, None]
 
 
@@ -86,6 +87,7 @@ def angular_distances(streams: list[Tensor]) -> Tensor:
     stacked = torch.stack([vectors(h) for h in streams])
     length = torch.linalg.vector_norm(stacked, dim=-1, keepdim=True)
     unit = stacked / torch.where(length > 0, length, torch.nan)
+    # Rounding puts the cosine of a stream with itself beside 1, where acos is NaN.
     return torch.einsum("anvd,bnvd->abnv", unit, unit).clamp(-1, 1).acos() / torch.pi
 
 
@@ -103,6 +105,7 @@ def transform_gate(passage: Passage) -> Tensor:
     """
     assert passage.skip is not None
     h, carried = passage.entered.flatten(1).double(), passage.skip.flatten(1).double()
+    # Elementwise t = 1 − skip/h: the gate is no tensor of the view, and wherever h is 0 it cannot be seen.
     return (1 - carried / torch.where(h != 0, h, torch.nan)).nanmean(1)
 
 

@@ -77,6 +77,7 @@ def crossed_means(
             times = next(over_draws[number])
             if listed[number]:
                 times = np.ones_like(times)
+            # tᵀ X w, for the times t and w that the resample has each draw and each example.
             sums = np.einsum("rn,rn->r", times @ block.astype(np.float64), weights)
             drawn[rows, number] = sums / block.size
     return [

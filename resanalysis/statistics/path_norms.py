@@ -84,6 +84,7 @@ def times(value: float, count: int) -> float:
     if not math.isfinite(value):
         return value
     try:
+        # Of a thousand units and more the count alone is beyond floats, where the product is not.
         return float(Fraction(value) * count)
     except OverflowError:
         return math.inf
