@@ -164,6 +164,7 @@ def _check_same_examples(parts: Mapping[str, Subject | Loaded]) -> None:
 
 def examples_sha256(data: Dataset) -> str:
     """Of the examples, however they are normalised."""
+    # The digest is of normalised values, and each model has its own normalisation.
     return replace(data, mean=(0.0,), std=(1.0,)).sha256
 
 

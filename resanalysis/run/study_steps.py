@@ -133,6 +133,7 @@ def _ended(task: Task, before: Mapping[str, Future[str]], how: Running) -> str:
         return ""
     how.say(f"{name}: resanalysis {shlex.join(task.words)}")
     code, said = _run(task, how)
+    # It was the user's Ctrl-C, which reaches every process of the terminal: no step begins after it.
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
