@@ -111,6 +111,7 @@ class Dataset:
             state.update(self.labels.tobytes())
         if self.mask is not None:
             state.update(self.mask.tobytes())
+        # What is not there adds nothing, so that a digest recorded before there was such a field still holds.
         if self.accepted is not None:
             state.update(self.accepted.tobytes())
         if not self.scored:

@@ -75,6 +75,7 @@ def read_labels(name: str) -> LabelFile:
 
 
 def _check(found: LabelFile) -> None:
+    # An empty file, or one of another kind, gives no labels, or numbers that are none.
     labels = [*found.folders.values(), *(label for some in found.images.values() for label in some)]
     if not labels or min(labels) < 0 or max(labels) >= _MOST_CLASSES:
         raise DataError(f"--labels {found.name} is no file of labels; {_KINDS}")

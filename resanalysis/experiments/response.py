@@ -165,6 +165,7 @@ def _measured(
     name: str, model: nn.Module, layers: Mapping[str, nn.Module], batches: Batches
 ) -> _Seen:
     if batches.device != _device_of(model):
+        # A copy: `to` would move the user's own model.
         model = copy.deepcopy(model).to(batches.device)
         layers = {path: model.get_submodule(path) for path in layers}
     blocks = batches.each(

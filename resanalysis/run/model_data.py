@@ -184,6 +184,8 @@ def _found_again(info: ModelInfo | None, tested: DataRecord, how: Reading) -> Da
         return data_for(info, tested.source, how)
     scheme, colon, place = tested.source.partition(":")
     known = scheme in _FOUND_AGAIN if colon else tested.source.endswith(".npz")
+    # The file says which path to open. Nothing but known layouts is opened for it, and nothing on another
+    # machine, where Windows would log in by itself.
     if not known or (place or scheme).startswith(("//", "\\\\")):  # a path of another machine
         return None
     try:
