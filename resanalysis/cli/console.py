@@ -36,6 +36,7 @@ def show(
     if output.as_json:
         from resanalysis.run.cells import json_rows
 
+        # Standard output is the document's alone; all else is said on standard error.
         rows: Any = {stem: json_rows(frame) for stem, frame in tables.items()}
         print(json.dumps(rows if len(rows) > 1 else next(iter(rows.values())), allow_nan=False))
     if output.quiet:

@@ -47,6 +47,7 @@ def passages(
     """
 
     def step(unit: ResidualUnit, entered: Tensor, beside: Side) -> Tensor:
+        # Apart, and not `whole`: both are to be seen, and what they share is computed twice.
         branch = run_piece(unit.branch, entered, beside)
         skip = None if unit.skip_kind == "none" else run_piece(unit.skip, entered, beside)
         left = run_piece(unit.join, branch if skip is None else skip + branch, beside)

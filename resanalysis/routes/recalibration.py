@@ -87,6 +87,7 @@ class Ledger:
         self.moments, self._next = moments, 0
         try:
             yield
+            # Their order is all that says whose statistics these are.
             assert self._next == len(moments), "the walk over the measured examples was another one"
         finally:
             self.moments = []

@@ -174,6 +174,8 @@ def _residual_or_plain(loaded: Loaded, how: Reading) -> Subject:
     if not how.plain:
         return unraveled(loaded, how)
     try:
+        # Residual first: a residual network can be read as a chain of layers too, those that all of its paths
+        # pass.
         return unraveled(loaded, replace(how, plain=False))
     except UnravelError:
         return unraveled(loaded, how)

@@ -31,6 +31,7 @@ def check_view(network: ResidualNetwork, model: nn.Module, example: Inputs) -> f
     UnravelError : if it exceeds 1e-4 (single precision).
     """
     worst = 0.0
+    # Noise as well: what the example happens not to switch on would not be compared.
     for kind, inputs in (("the example", example), ("random input", random_like(example))):
         got = network_output(network, inputs)
         expected = _matching(model_output(model, inputs), got)

@@ -34,6 +34,7 @@ class Stem(nn.Module):
                 f"the network was captured with the inputs {list(names)}: "
                 f"missing {missing}, not known {extra}"
             )
+        # In the order of the capture: a dict may come in any.
         ordered = {name: kwargs[name] for name in names}
         leaves = pytree.tree_leaves((args, ordered))
         if len(leaves) != self._in_spec.num_leaves:

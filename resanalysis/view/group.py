@@ -54,7 +54,7 @@ def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
     Without its branch, a layer leaves every one of its units' branches out and keeps their joins.
     """
     runs: list[list[ResidualUnit]] = []
-    for group, members in groupby(network.units, key=lambda unit: unit.group):
+    for _, members in groupby(network.units, key=lambda unit: unit.group):
         run: list[ResidualUnit] = []
         for unit in members:
             # A bridge, or a place where the head reads the stream, must stay between units: no route may leave
@@ -64,7 +64,6 @@ def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
                 run = []
             run.append(unit)
         runs.append(run)
-        del group
     side_count = _side_count(network)
     units = tuple(
         replace(run[0], index=index) if len(run) == 1 else _layer(run, index, side_count)

@@ -42,6 +42,7 @@ def link(trunk: Trunk) -> list[Link]:
     additions = trunk.additions
     starts = [position[addition.node] for addition in additions]
     splits = [position[addition.split] for addition in additions]
+    # What can be a join ends where the stream parts for the next unit.
     ends = [*splits[1:], len(trunk.nodes) - 1]
     after = [trunk.nodes[start + 1 : end + 1] for start, end in zip(starts, ends, strict=True)]
     paths = [module_path(addition.node) for addition in additions]

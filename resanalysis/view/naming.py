@@ -51,6 +51,7 @@ def _branch_module(addition_path: str, weights: Mapping[str, int]) -> str:
         return addition_path
     child, most = children.most_common(1)[0]
     total = children.total()
+    # What holds less than a quarter, a norm or a gate, gives no name.
     large = [path.rpartition(".")[2] for path, count in children.items() if 4 * count >= total]
     if 2 * most <= total and len(large) > 1:
         return ".".join(filter(None, (addition_path, "+".join(large))))

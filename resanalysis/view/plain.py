@@ -39,6 +39,7 @@ def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNe
         )
     # The classifier stays: without it there are no classes to be right or wrong about.
     layers = starts[:-1]
+    # A layer begins at the trunk's node before it; there is one, as the first node starts none.
     spans = [Cut(trunk.nodes[start - 1], trunk.nodes[_layer_end(trunk, start)]) for start in layers]
     bridges = bridges_between(spans)
     head = Cut(spans[-1].end, output)
