@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from resanalysis.network import ResidualNetwork, ResidualUnit, SkipKind
 from resanalysis.view.capture import Captured
-from resanalysis.view.cut import Cut, Cutter, depends_on
+from resanalysis.view.cut import Cut, Cutter, batch_axis, depends_on
 from resanalysis.view.errors import UnravelError
 from resanalysis.view.links import Link, link
 from resanalysis.view.naming import layer_path, module_path, unit_names
@@ -78,14 +78,15 @@ def _head(
     """From the last unit to the output, or to several outputs, and where those read the stream before."""
     start, end = links[-1].exit, trunk.nodes[-1]
     if not outputs:
-        return Cut(start, end), ()
+        return Cut(start, end, is_head=True), ()
     # Dependence by values: an output that reads the stream only through a mask reads it all the same.
     taps = _taps(outputs, links, depends_on(captured.module.graph, links[0].entry))
 
     def together(_graph: fx.Graph, copied: Callable[[fx.Node], fx.Node]) -> tuple[fx.Node, ...]:
         return tuple(copied(node) for node in outputs)
 
-    return Cut(start, end, make=together, needs=outputs, taps=tuple(taps.values())), tuple(taps)
+    at = tuple(taps.values())
+    return Cut(start, end, make=together, needs=outputs, taps=at, is_head=True), tuple(taps)
 
 
 def _units(
@@ -188,9 +189,11 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Shape without the batch dimension; a symbolic length is given by its value in the example."""
     value = node.meta["val"]
     assert isinstance(value, Tensor)
-    return tuple(
-        length if isinstance(length, int) else int(length.node.hint) for length in value.shape[1:]
-    )
+    lengths = [
+        length if isinstance(length, int) else int(length.node.hint) for length in value.shape
+    ]
+    del lengths[batch_axis(node)]
+    return tuple(lengths)
 
 
 def _weights(addition: Addition, trunk: Trunk, parameters: Mapping[str, Tensor]) -> dict[str, int]:

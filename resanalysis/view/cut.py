@@ -56,6 +56,8 @@ class Cut:
     needs: tuple[fx.Node, ...] = ()
     taps: tuple[fx.Node, ...] = ()
     """Earlier tensors of the stream that it reads too; they follow the side inputs."""
+    is_head: bool = False
+    """Whether it ends in what the model returns, and not in the stream."""
 
 
 class Cutter:
@@ -142,7 +144,8 @@ class Cutter:
                 copies[node].meta = dict(node.meta)
             elif node in wanted and node.op != "output":
                 copies[node] = graph.node_copy(node, lambda argument: copies[argument])
-        graph.output((copies[start], *(copies[node] for node in self._side)))
+        stream = _moved(graph, copies[start], start)
+        graph.output((stream, *(copies[node] for node in self._side)))
         return Stem(_graph_module(self._captured.module, graph), self._captured.in_spec)
 
 
@@ -157,18 +160,20 @@ class _Builder:
         graph = fx.Graph()
         start = graph.placeholder("h")
         start.meta = dict(cut.start.meta)
-        copies: dict[fx.Node, fx.Node] = {cut.start: start}
-        for index in reads:
-            copies[self._side[index]] = graph.placeholder(f"side_{index}")
+        sides = {self._side[index]: graph.placeholder(f"side_{index}") for index in reads}
+        copies = {cut.start: _moved(graph, start, cut.start, back=True)}
+        for node, side in sides.items():
+            copies[node] = _moved(graph, side, node, back=True) if node in cut.taps else side
+        entered = dict(copies)
         for node in sorted(wanted - copies.keys()):  # in the order of the graph
-            rebound = self._rebound_size(graph, node, copies)
+            rebound = self._rebound_size(graph, node, entered)
             copies[node] = (
                 graph.node_copy(node, lambda argument: copies[argument])
                 if rebound is None
                 else rebound
             )
         result = cut.make(graph, lambda node: copies[node]) if cut.make else copies[cut.end]
-        graph.output(result)
+        graph.output(result if cut.is_head else _moved(graph, result, cut.end))
         return Piece(_graph_module(self._root, graph), reads)
 
     def _region(
@@ -199,17 +204,42 @@ class _Builder:
         return wanted, tuple(sorted(reads))
 
     def _rebound_size(
-        self, graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]
+        self, graph: fx.Graph, node: fx.Node, entered: dict[fx.Node, fx.Node]
     ) -> fx.Node | None:
         """A size is read off the piece's own stream, so that a piece runs on any batch."""
         if not _is_size(node):
             return None
-        for original, copied in copies.items():
-            if copied.op == "placeholder":
-                dimension = _size_of(original, node)
-                if dimension is not None:
-                    return graph.call_function(torch.ops.aten.sym_size.int, (copied, dimension))
+        for original, copied in entered.items():
+            dimension = _size_of(original, node)
+            if dimension is not None:
+                return graph.call_function(torch.ops.aten.sym_size.int, (copied, dimension))
         return None
+
+
+def batch_axis(node: fx.Node) -> int:
+    """Which dimension of a tensor of the stream counts the examples: 0, but where a model has tokens first."""
+    value = node.meta["val"]
+    free = [axis for axis, length in enumerate(value.shape) if isinstance(length, torch.SymInt)]
+    return free[0] if free else 0
+
+
+def _moved(graph: fx.Graph, copied: fx.Node, like: fx.Node, *, back: bool = False) -> fx.Node:
+    """A tensor of the stream with its examples first, as pieces hand it on; or ``back`` as the model has it.
+
+    What measures streams takes row i for example i.
+    """
+    axis = batch_axis(like)
+    if axis == 0:
+        return copied
+    value = like.meta["val"]
+    order = [axis, *(other for other in range(value.ndim) if other != axis)]
+    if back:
+        order = [order.index(place) for place in range(value.ndim)]
+    else:
+        value = value.permute(order)
+    made = graph.call_function(torch.ops.aten.permute.default, (copied, order))
+    made.meta = {"val": value}
+    return made
 
 
 def depends_on(graph: fx.Graph, start: fx.Node) -> frozenset[fx.Node]:
