@@ -221,6 +221,7 @@ def state_sha256(model: nn.Module, files: WeightFiles | None = None) -> str:
     """Digest of a model's tensors, their names and their types; each is let go of where it is in ``files``."""
     digest = hashlib.sha256()
     for key, value in model.state_dict().items():
+        # The same bytes under another name, or in another shape, are another model.
         digest.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy())

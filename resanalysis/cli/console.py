@@ -56,6 +56,7 @@ def show(
 def _by_model(stem: str, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Each model's rows where several are in one table; what a row says is of its own model."""
     labels = frame.attrs.get("models") or []
+    # The headlines of `response` compare the models by themselves.
     if stem == "response" or len(labels) < 2:
         return [("", frame)]
     return [(str(label), frame.loc[frame["model"] == label]) for label in labels]

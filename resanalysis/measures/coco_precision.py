@@ -159,6 +159,7 @@ def _category(images: Sequence[Mapping[str, Any] | None]) -> _Category:
         scores.append(np.asarray(one["dtScores"], dtype=np.float64))
         matches.append(np.asarray(one["dtMatches"]) > 0)
         ignored.append(np.asarray(one["dtIgnore"], dtype=bool))
+    # COCO's own kind of sorting: equal scores stay in the order of the images.
     order = np.argsort(-np.concatenate(scores), kind="mergesort")
     matched = np.concatenate(matches, axis=1)[:, order]
     counted = ~np.concatenate(ignored, axis=1)[:, order]

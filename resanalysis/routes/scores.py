@@ -88,6 +88,8 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
         normaliser = own.logsumexp(-1)
         if targets is not None:
             at = targets[some].clamp_min(0)
+            # A target that does not count (−100, clamped to 0 above) is scored all the same and left out of the
+            # mean.
             rows[0][some] = ((predicted != at) | ~finite).float()
             rows[1][some] = normaliser - own.gather(-1, at[..., None])[..., 0]
         if accepted is not None:

@@ -64,6 +64,8 @@ def crossed_means(
         return []
     examples = blocks[0].shape[1]
     drawn = np.empty((resamples, len(blocks)))
+    # Streams of chance of their own: 1 is that of the examples, 2, 3, … those of each block's draws. A block
+    # more changes no other's interval.
     over_draws = [
         resampled(len(block), resamples=resamples, seed=[seed, 2 + number])
         for number, block in enumerate(blocks)

@@ -158,6 +158,7 @@ def _taps(
 
 
 def _unit_cuts(item: Link) -> dict[str, Cut]:
+    # They overlap: a route runs `full` alone, or `whole` and the join, or skip and branch by themselves.
     addition = item.addition
     return {
         "skip": Cut(item.entry, addition.skip),
@@ -232,6 +233,7 @@ def _skip_kind(item: Link, parameters: Mapping[str, Tensor], trunk: Trunk) -> Sk
     addition = item.addition
     if addition.skip is item.entry:
         return "identity"
+    # First: the weights of its gate would make it a projection.
     if _is_carry(addition):
         return "gate"
     region = between(addition.split, (addition.skip,), trunk.stream)

@@ -77,6 +77,7 @@ def find_trunk(graph: fx.Graph, output: fx.Node) -> Trunk:
     flow = float_graph(graph)
     if output not in flow:
         raise UnravelError("the model's output does not depend on a float tensor")
+    # What leads to other outputs alone has chains of its own, and would be counted into this one's.
     relevant = nx.ancestors(flow, output) | {output}
     flow = flow.subgraph(relevant)
     sources = [node for node in graph.nodes if node in flow and flow.in_degree(node) == 0]
@@ -133,6 +134,7 @@ def _terms(node: fx.Node, stream: set[fx.Node]) -> list[fx.Node] | None:
         # their sum.
         opened = _is_addition(operand) and len(operand.users) == 1
         inner = opened and not _is_scaled(operand) and not _is_scaled(node)
+        # A sum with a term from beside the stream is one term: what it adds there belongs to it.
         terms.extend((_terms(operand, stream) if inner else None) or [operand])
     return terms
 

@@ -38,6 +38,7 @@ def name_of(column: str) -> str:
 
 def short(value: Any) -> str:
     """A number in four digits, a text as it is, nothing for what is missing."""
+    # numpy's own booleans are none of Python's.
     if isinstance(value, bool) or str(value) in ("True", "False"):
         return "yes" if str(value) == "True" else "no"
     if not isinstance(value, int | float):
