@@ -91,7 +91,7 @@ def times(value: float, count: int) -> float:
 
 
 def root_of_count(count: int) -> float:
-    """Square root of a whole number of up to 600 digits, the paths of a 1202-layer network and more."""
+    """Square root of a whole number of up to 590 digits, the paths of a 1202-layer network and more."""
     return float(math.isqrt(count * 10**20)) / 1e10
 
 
