@@ -78,6 +78,7 @@ def progress_bar(
         def advance(steps: int) -> None:
             if _interrupted.is_set():
                 raise KeyboardInterrupt
+            # The note may wait for a GPU (the error so far): it is asked for only where somebody reads it.
             progress.update(task, advance=steps, description=words() if show else None)
 
         yield advance

@@ -105,6 +105,7 @@ def rewritten(path: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as archive, PT2ArchiveWriter(buffer) as writer:
         entries = _entries(archive)
+        # Before anything is read: memory is taken by what entries claim, not by what they hold.
         check_sizes(archive.infolist(), path.stat().st_size)
         if _GRAPH not in entries:
             raise ResanalysisError(f"it has no {_GRAPH}")
@@ -141,6 +142,8 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         )
         if not known:
             raise UnsafeError(f"the entry {shown(entry.filename)!r}")
+        # Of two entries of one name the last counts. It alone is written, so that torch sees what was looked
+        # at.
         found[name] = entry
     return found
 
@@ -171,6 +174,7 @@ def _repickled(name: str, content: bytes) -> bytes:
     """A pickle of a tensor, or of tensors by name, written anew."""
     if not content:
         return content
+    # A pickle of torch.save is an archive in the archive, with claims of its own.
     if zipfile.is_zipfile(io.BytesIO(content)):
         check_archive(io.BytesIO(content), len(content))
     try:

@@ -119,6 +119,7 @@ def _vetted(value: Any, key: str) -> Any:
 def _vetted_dict(value: dict[str, Any], key: str) -> dict[str, Any]:
     # An input of the model may have one of these names as well; then it has fields of its own.
     if key == "metadata" and all(isinstance(entry, str) for entry in value.values()):
+        # Module paths name the units. Stack traces and the rest are of the machine that exported.
         return {name: value[name] for name in ("nn_module_stack",) if name in value}
     if key in {"device", "as_device"} and value.keys() <= _CPU.keys():
         return dict(_CPU)
@@ -176,6 +177,7 @@ def _plain_arithmetic(tree: ast.AST) -> bool:
     ``growth`` is the product of all exponents around a node: powers of powers multiply, and a short text
     can stand for a number that no memory holds.
     """
+    # A list and no recursion: how deep an expression goes is the file's choice.
     pending: list[tuple[ast.AST, int]] = [(tree, 1)]
     while pending:
         node, growth = pending.pop()
@@ -184,6 +186,7 @@ def _plain_arithmetic(tree: ast.AST) -> bool:
             growth *= max(1, abs(power[1]))
             if growth > _LARGEST_EXPONENT:
                 return False
+            # The exponent is a number, and was looked at with its power.
             inside: Iterable[ast.AST] | None = (power[0],)
         else:
             inside = _inside(node)

@@ -78,6 +78,7 @@ def filled(
         except Exception as error:
             raise (too_large(path) if out_of_memory(error) else error) from None
     expected = model.state_dict()
+    # What may still be missing are counters of batches, which stay as they are made.
     model.load_state_dict({key: state.get(key, expected[key]) for key in expected})
     return model
 

@@ -115,17 +115,24 @@ def _first_layer(model: nn.Module) -> nn.Conv2d | nn.Embedding | None:
 def _input_size(model: nn.Module, info: ModelInfo | None) -> tuple[int, ...] | None:
     if info is not None and info.preprocessing is not None and info.preprocessing.input_size:
         return info.preprocessing.input_size
-    exported = model.graph if isinstance(model, fx.GraphModule) else None
-    for node in () if exported is None else exported.nodes:
-        shape = getattr(node.meta.get("val"), "shape", ()) if node.op == "placeholder" else ()
-        if len(shape) == 4 and all(isinstance(number, int) for number in shape[1:]):
-            return tuple(shape[1:])
+    exported = _exported_size(model) if isinstance(model, fx.GraphModule) else None
+    if exported is not None:
+        return exported
     first = _first_layer(model)
     side = getattr(model, "image_size", None)
     if not isinstance(side, int):
         side = getattr(getattr(model, "config", None), "image_size", None)
     if isinstance(first, nn.Conv2d) and isinstance(side, int):
         return first.in_channels, side, side
+    return None
+
+
+def _exported_size(model: fx.GraphModule) -> tuple[int, ...] | None:
+    """What an exported program was traced with, where it fixed it: a size it left open is a symbol."""
+    for node in model.graph.find_nodes(op="placeholder"):
+        shape = getattr(node.meta.get("val"), "shape", ())
+        if len(shape) == 4 and all(isinstance(number, int) for number in shape[1:]):
+            return tuple(shape[1:])
     return None
 
 

@@ -50,6 +50,8 @@ def _read(file: Any, most: int) -> None:
 
     def look(_: str, item: Any) -> None:
         nonlocal total
+        # Attributes and values are read and thrown away: what crashes the library, or never ends, is to do so
+        # here.
         dict(item.attrs)
         if hasattr(item, "dtype"):
             _stays_within(item)

@@ -63,6 +63,7 @@ class KerasLayer(nn.Module):
 def _batch_norm(x: Tensor, values: dict[str, Tensor], axis: int, epsilon: float) -> Tensor:
     """As torch's own operation, which is known as batch norm in the graph, and Keras' arithmetic is not."""
     order = list(range(x.ndim))
+    # An exchange is its own inverse: the same order leads back.
     order[1], order[axis] = order[axis], order[1]
     normed = functional.batch_norm(
         x.permute(order),

@@ -112,17 +112,12 @@ def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module
             path, local_files_only=True, trust_remote_code=False
         )
         config.use_cache = False
-        name = (config.architectures or ["AutoModel"])[0]
-        kind: Any = getattr(transformers, name, None)
-        if name != "AutoModel" and not (
-            isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
-        ):
-            raise ResanalysisError(f"its architecture {name!r} is no model of transformers")
+        where, tensors = (path, None) if files is None else (None, files.tensors)
         with _without_bars():
-            model = kind.from_pretrained(
-                path if files is None else None,
+            model = _class_of(config).from_pretrained(
+                where,
                 config=config,
-                state_dict=None if files is None else files.tensors,
+                state_dict=tensors,
                 local_files_only=True,
                 use_safetensors=None,
             )
@@ -145,6 +140,18 @@ def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module
         predicts=_predicts(type(model).__name__),
         files=files,
     )
+
+
+def _class_of(config: Any) -> Any:
+    """The class that a folder names. Any attribute of transformers could stand there, and would be called."""
+    import transformers
+
+    name = (config.architectures or ["AutoModel"])[0]
+    kind: Any = getattr(transformers, name, None)
+    known = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
+    if not known and name != "AutoModel":
+        raise ResanalysisError(f"its architecture {name!r} is no model of transformers")
+    return kind
 
 
 @contextmanager
@@ -214,6 +221,7 @@ def state_sha256(model: nn.Module, files: WeightFiles | None = None) -> str:
     """Digest of a model's tensors, their names and their types; each is let go of where it is in ``files``."""
     digest = hashlib.sha256()
     for key, value in model.state_dict().items():
+        # The same bytes under another name, or in another shape, are another model.
         digest.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy())

@@ -51,6 +51,7 @@ class MappedFiles:
         """Let go of the memory of all that was read; what is used again is read again."""
         if sys.platform != "win32":  # which cannot be told so, and lets go where memory is short
             for file in self._maps:
+                # The pages are the file's own and were never written to, so that nothing is lost.
                 file.madvise(mmap.MADV_DONTNEED)
 
     def release_after(self, modules: Iterable[nn.Module]) -> None:
@@ -66,6 +67,7 @@ class MappedFiles:
         ------
         CheckpointError : naming the first that is not: it was put together, or cast, as it was loaded.
         """
+        # By address: a weight of the right values elsewhere is a copy in memory.
         mapped = {tensor.data_ptr() for tensor in self.tensors.values()}
         for key, weight in model.named_parameters():
             if weight.data_ptr() not in mapped:

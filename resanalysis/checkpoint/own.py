@@ -169,14 +169,20 @@ def _check_option(path: Path, key: str, value: Any, state: Mapping[str, Tensor])
             f"{path}: its architecture has the option {shown(key)}={quoted(value)}, which "
             "would read something other than this file; nothing was read. Write it without"
         )
-    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
-    plain = all(part is None or isinstance(part, str | int | float) for part in parts)
-    if len(parts) > _LONGEST_OPTION or not plain:
-        raise damaged(path, field, "a plain value or a short list", value)
+    parts = _plain_parts(path, field, value)
     # Whatever an option means, each number of channels or classes is a dimension of some tensor.
     most = max(_LARGEST_OPTION, *(size for tensor in state.values() for size in tensor.shape))
     if key != "depth" and any(isinstance(part, int) and part > most for part in parts):
         raise damaged(path, field, f"{most} or less", value)
+
+
+def _plain_parts(path: Path, field: str, value: Any) -> list[Any]:
+    """What an option consists of: its one plain value, or those in a short list."""
+    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
+    plain = all(isinstance(part, str | int | float | None) for part in parts)
+    if len(parts) > _LONGEST_OPTION or not plain:
+        raise damaged(path, field, "a plain value or a short list", value)
+    return parts
 
 
 def _preprocessing(path: Path, record: Any) -> Preprocessing | None:

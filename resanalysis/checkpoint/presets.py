@@ -103,6 +103,8 @@ def _of_processor(processor: Any) -> Preprocessing | None:
     pixels = _pixels_of_processor(processor)
     if pixels is None:
         return None
+    # Theirs is (f·x − m) / s of a pixel x from 0 to 255, ours (x / 255 − m′) / s′, so that m′ = m / (255·f) and
+    # s′ = s / (255·f).
     mean = processor.image_mean if processor.do_normalize else [0.0] * 3
     std = processor.image_std if processor.do_normalize else [1.0] * 3
     # Ours are of pixels in 0 to 1.
@@ -150,6 +152,8 @@ def _agrees(processor: Any, found: Preprocessing) -> bool:
     from PIL import Image
 
     assert found.pixels is not None
+    # Noise shows every difference in rounding and interpolation, and a picture that is no square those in the
+    # crop.
     noise = np.random.default_rng(0).integers(0, 256, (301, 407, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     theirs = np.asarray(processor(images=picture, return_tensors="np")["pixel_values"])[0]

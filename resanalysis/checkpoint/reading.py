@@ -140,6 +140,7 @@ def _is_pickle(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
+            # Reads the instructions of a pickle and carries none out.
             for _ in pickletools.genops(file):
                 pass
     except Exception:

@@ -63,8 +63,10 @@ def _mismatch(key: str, found: Tensor, name: str, wanted: Tensor) -> str:
     if wanted.is_floating_point() and not found.is_floating_point():
         return f"it holds {str(found.dtype)[6:]}, not floats"
     theirs, ours = key.rpartition(".")[2], name.rpartition(".")[2]
+    # Only where both say what they are: other libraries call a weight `kernel` or `g`.
     if theirs != ours and {theirs, ours} <= _ROLES:
         return f"a {theirs} is no {ours}"
+    # The one role that values betray. Means, scales and shifts are all of either sign.
     if ours == "running_var" and bool((found < 0).any()):
         return "a variance is not negative"
     return ""

@@ -145,6 +145,7 @@ def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     while stripped:
         stripped = False
         for prefix in _PREFIXES:
+            # All or none: what some tensors alone begin with is a part of the model (`model.0` beside `fc`).
             if all(key.startswith(prefix) and key != prefix for key in tensors):
                 tensors = {key[len(prefix) :]: value for key, value in tensors.items()}
                 stripped = True

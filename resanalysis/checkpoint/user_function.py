@@ -71,6 +71,7 @@ def _module(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(known, path.absolute())
     assert spec is not None and spec.loader is not None  # of a file that ends in .py
     module = importlib.util.module_from_spec(spec)
+    # Before it runs, as an import does: dataclasses look their own module up while they are made.
     sys.modules[known] = module
     try:
         spec.loader.exec_module(module)

@@ -36,6 +36,7 @@ def show(
     if output.as_json:
         from resanalysis.run.cells import json_rows
 
+        # Standard output is the document's alone; all else is said on standard error.
         rows: Any = {stem: json_rows(frame) for stem, frame in tables.items()}
         print(json.dumps(rows if len(rows) > 1 else next(iter(rows.values())), allow_nan=False))
     if output.quiet:
@@ -55,6 +56,7 @@ def show(
 def _by_model(stem: str, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Each model's rows where several are in one table; what a row says is of its own model."""
     labels = frame.attrs.get("models") or []
+    # The headlines of `response` compare the models by themselves.
     if stem == "response" or len(labels) < 2:
         return [("", frame)]
     return [(str(label), frame.loc[frame["model"] == label]) for label in labels]

@@ -62,6 +62,7 @@ def _layout(
 
 
 def _binary(path: Path, classes: int) -> Batch:
+    # Of CIFAR-100 a coarse label stands before the fine one.
     header = 1 if classes == 10 else 2
     try:
         content = np.fromfile(path, dtype=np.uint8)

@@ -45,6 +45,7 @@ class FileSource:
             repr((how.size, how.resize, how.interpolation, how.as_tensor)).encode()
         )
         for path in self.paths:
+            # Python reads a name that is no UTF-8 so, and it counts too.
             state.update((path.parent.name + path.name).encode(errors="surrogateescape"))
             state.update(file_sha256(path))
         return state.hexdigest()
@@ -115,6 +116,7 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], NDArray[np.int64], tupl
     try:
         classes = sorted(entry.name for entry in folder.iterdir() if _is_class(entry))
         _check_no_parts(folder, set(classes))
+        # A folder's own order is the file system's, and differs between machines.
         found = [sorted(_images(folder / name)) for name in classes]
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {reason(error)}") from None

@@ -54,6 +54,7 @@ def others(data: Dataset, seed: int) -> Dataset:
         raise ResanalysisError("there is only one example: no other can stand in for it")
     cycle = np.random.default_rng(seed).permutation(len(data))
     given = np.empty_like(cycle)
+    # Each to the next of one cycle through all: nobody is his own donor, and each is one once.
     given[cycle] = np.roll(cycle, -1)
     return data.taken(given, "each example's donor")
 

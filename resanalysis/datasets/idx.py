@@ -60,6 +60,7 @@ def _values(file: IO[bytes], path: Path, dimensions: int) -> NDArray[np.uint8]:
     wanted = math.prod(shape)
     content = bytearray()
     while len(content) <= wanted:
+        # One byte more than announced, so that a longer file is noticed without unpacking the rest of it.
         piece = file.read(min(_CHUNK, wanted + 1 - len(content)))
         if not piece:
             break

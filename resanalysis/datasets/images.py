@@ -111,6 +111,7 @@ class Dataset:
             state.update(self.labels.tobytes())
         if self.mask is not None:
             state.update(self.mask.tobytes())
+        # What is not there adds nothing, so that a digest recorded before there was such a field still holds.
         if self.accepted is not None:
             state.update(self.accepted.tobytes())
         if not self.scored:
@@ -133,6 +134,7 @@ class Dataset:
         images = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255)
         mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (self.mean, self.std))
         right = self.labels if self.accepted is None else self.accepted
+        # A copy: a tensor on the data set's own memory could be written to by a metric.
         labels = None if right is None else torch.from_numpy(right[start:stop].copy())
         return (images - mean) / std, labels
 
@@ -203,6 +205,7 @@ def _stratified(labels: Labels, n: int, generator: np.random.Generator) -> NDArr
     classes, counts = np.unique(labels, return_counts=True)
     exact = n * counts / len(labels)
     share = np.floor(exact).astype(int)
+    # Equal fractions in random order, or the first classes would always have one more.
     order = np.lexsort((generator.random(len(classes)), -(exact - share)))
     share[order[: n - share.sum()]] += 1
     return np.concatenate(

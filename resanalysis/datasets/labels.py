@@ -69,19 +69,21 @@ def read_labels(name: str) -> LabelFile:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--labels {name} cannot be read: {reason(error)}") from None
-    if path.suffix.lower() == ".json":
-        found = _of_json(name, text)
-    else:
-        found = _of_lines(name, [line.strip() for line in text.splitlines() if line.strip()])
+    found = (_of_json if path.suffix.lower() == ".json" else _of_lines)(name, text)
+    _check(found)
+    return found
+
+
+def _check(found: LabelFile) -> None:
+    # An empty file, or one of another kind, gives no labels, or numbers that are none.
     labels = [*found.folders.values(), *(label for some in found.images.values() for label in some)]
     if not labels or min(labels) < 0 or max(labels) >= _MOST_CLASSES:
-        raise DataError(f"--labels {name} is no file of labels; {_KINDS}")
+        raise DataError(f"--labels {found.name} is no file of labels; {_KINDS}")
     if found.images and min(labels) == 1 and max(labels) == 1000:
         raise DataError(
-            f"--labels {name}: its classes run from 1 to 1000, as in the development kit, whose order is not "
-            "that of the models; give it LOC_val_solution.csv, or val.txt with classes from 0"
+            f"--labels {found.name}: its classes run from 1 to 1000, as in the development kit, whose order "
+            "is not that of the models; give it LOC_val_solution.csv, or val.txt with classes from 0"
         )
-    return found
 
 
 def _imagenet() -> LabelFile:
@@ -119,20 +121,28 @@ def _class(value: Any) -> int:
     return value
 
 
-def _of_lines(name: str, lines: Sequence[str]) -> LabelFile:
-    rows = [re.split(r"[,\s]+", line) for line in lines]
-    if rows and rows[0][0] == "ImageId":  # the heading of Kaggle's LOC_val_solution.csv
-        rows = rows[1:]
-    second = [row[1] if len(row) > 1 else "" for row in rows]
-    if all(_SYNSET.fullmatch(word) for word in second):
+def _of_lines(name: str, text: str) -> LabelFile:
+    """A line an image or a class. The layouts have no mark: each is known by what all its lines have, and the
+    one that asks for most is tried first.
+    """
+    lines = list(filter(None, map(str.strip, text.splitlines())))
+    rows = _words(lines)
+    second = [[*row, ""][1] for row in rows]
+    if all(map(_SYNSET.fullmatch, second)):
         return _of_solution(name, rows)
-    if all(word.isdecimal() for word in second) and max(map(len, rows), default=0) == 2:
+    if all(map(str.isdecimal, second)) and max(map(len, rows)) == 2:
         # Caffe's val.txt: a file, and its class
         return LabelFile(name, images={Path(row[0]).stem: (int(row[1]),) for row in rows})
-    if all(line.isdecimal() for line in lines):  # of the validation images, in order
+    if all(map(str.isdecimal, lines)):  # of the validation images, in order
         numbered = enumerate(lines, start=1)
         return LabelFile(name, images={_VALIDATION.format(n): (int(line),) for n, line in numbered})
     return _in_order(name, [line.split(maxsplit=1) for line in lines])
+
+
+def _words(lines: Sequence[str]) -> list[list[str]]:
+    """Each line's, without the heading of Kaggle's LOC_val_solution.csv."""
+    rows = [re.split(r"[,\s]+", line) for line in lines]
+    return rows[1:] if rows and rows[0][0] == "ImageId" else rows
 
 
 def _of_solution(name: str, rows: Sequence[Sequence[str]]) -> LabelFile:
@@ -166,25 +176,26 @@ def labels_of(
     ------
     DataError : naming the first image that the file says nothing of.
     """
-    found = [given.of(path, within) for path in paths]
-    missing = [path for path, right in zip(paths, found, strict=True) if right is None]
+    found = {path: given.of(path, within) for path in paths}
+    missing = [path for path, right in found.items() if right is None]
     if missing:
         raise DataError(
             f"--labels {given.name} says nothing of {len(missing):,} of the {len(paths):,} images in {within}, "
             f"first {missing[0].relative_to(within)}; give it labels of these images or folders"
         )
-    kept = [(path, right) for path, right in zip(paths, found, strict=True) if right]
+    # ReaL has images of which no class is right: they are left out, as its authors do.
+    kept = {path: right for path, right in found.items() if right}
     if not kept:
         raise DataError(f"--labels {given.name} has no right class for any image in {within}")
-    labels = np.array([right[0] for _, right in kept], dtype=np.int64)
-    if all(len(right) <= 1 for right in given.images.values()):
-        return tuple(path for path, _ in kept), labels, None
-    accepted = _accepted([right for _, right in kept], given)
-    return tuple(path for path, _ in kept), labels, accepted
+    labels = np.array([right[0] for right in kept.values()], dtype=np.int64)
+    return tuple(kept), labels, _accepted(list(kept.values()), given)
 
 
-def _accepted(kept: Sequence[tuple[int, ...]], given: LabelFile) -> NDArray[np.bool_]:
+def _accepted(kept: Sequence[tuple[int, ...]], given: LabelFile) -> NDArray[np.bool_] | None:
     """Which classes (N, classes) are right for each image, of all that the file knows."""
+    # Asked of the whole file, not of the images here: a part of a data set is scored as all of it is.
+    if all(len(right) <= 1 for right in given.images.values()):
+        return None
     classes = 1 + max(label for right in given.images.values() for label in right)
     accepted = np.zeros((len(kept), classes), dtype=np.bool_)
     for row, right in zip(accepted, kept, strict=True):

@@ -60,6 +60,7 @@ def hidden(
     for row, places in enumerate(np.flatnonzero(line) for line in ordinary):
         if not len(places):
             continue
+        # From the text's own number: what is drawn for one does not depend on how long the others are.
         draw = np.random.default_rng([seed, row])
         chosen = draw.permutation(places)[: max(1, round(SHARE * len(places)))]
         targets[row, chosen + 1] = tokens[row, chosen]

@@ -109,6 +109,7 @@ def _read(path: Path, known: Sequence[str]) -> tuple[dict[str, NDArray[Any]], tu
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> NDArray[Any]:
+    # Once for the header alone, before memory is taken for what it announces; then from the beginning.
     with archive.open(entry) as stream:
         _check_header(stream, entry.file_size, name)
     with archive.open(entry) as stream:

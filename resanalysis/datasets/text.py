@@ -62,6 +62,7 @@ def text_dataset(
     content = _content(wanted.path, wanted.name)
     cutter = load_tokenizer(Path(folder), wanted.name)
     most = _positions(Path(folder)) if positions is None else positions
+    # A tokenizer that knows no longest text says 1e30.
     length = wanted.length or min(LENGTH, most or LENGTH, int(cutter.model_max_length))
     if most is not None and length > most:
         raise DataError(
@@ -257,6 +258,7 @@ def _positions(folder: Path) -> int | None:
 
 
 def _blocks(tokenizer: Any, content: str, length: int, name: str) -> tuple[NDArray[np.int64], str]:
+    # Quiet: the tokenizer would warn of a text longer than the model takes, and it is cut right below.
     ids = np.asarray(tokenizer(content, verbose=False)["input_ids"], dtype=np.int64)
     count, rest = divmod(len(ids), length)
     if count == 0:
@@ -273,6 +275,7 @@ def _blocks(tokenizer: Any, content: str, length: int, name: str) -> tuple[NDArr
 def _by_line(
     tokenizer: Any, content: str, length: int, wanted: _Wanted
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    # Not `splitlines`, which also parts a text at form feeds and at separators of Unicode's.
     lines = [line for line in content.split("\n") if line.strip()]
     found, long = _tokens_of_lines(tokenizer, lines, length)
     fewest = 2 if wanted.labels == "next" else 1

@@ -112,6 +112,9 @@ def _hsic(one: Tensor, other: Tensor) -> Tensor:
     n = one.shape[-1]
     if n < 4:  # a last batch of few: it has no estimate
         return one.new_zeros(len(one), len(other))
+    # HSIC₁ = (tr K L + 1ᵀK1 · 1ᵀL1 / ((n−1)(n−2)) − 2 · 1ᵀK L 1 / (n−2)) / (n (n−3)), with zeros on the
+    # diagonals: what makes it unbiased. K and L are symmetric, so that tr K L is the sum of products of
+    # entries.
     (rows, others), traces = (one.sum(2), other.sum(2)), one.flatten(1) @ other.flatten(1).T
     means = torch.outer(rows.sum(1), others.sum(1)) / ((n - 1) * (n - 2))
     return (traces + means - 2 / (n - 2) * rows @ others.T) / (n * (n - 3))

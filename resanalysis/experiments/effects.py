@@ -128,6 +128,7 @@ def _block(network: ResidualNetwork, batch: Batch, skippable: list[int]) -> Bloc
     for skipped in skippable:
         here = passed[skipped]
         without = here.unit.without_branch(here.entered, here.side)
+        # Only what is behind the skipped unit runs again: before it nothing has changed.
         h, beside = passages(
             network, without, here.side,
             lambda passage: note("change", passage.unit.index, passage.branch), start=skipped + 1,

@@ -130,5 +130,6 @@ class Experiment:
         ----------
         how : ``width`` in inches, and ``panel`` for one panel alone.
         """
+        # A table that was not measured is `None`, and its panel is left out.
         beside = {name: tables.get(stem) for name, stem in self.drawn_with}
         return getattr(self.words, self.stem)(tables[self.stem], **beside, **how)

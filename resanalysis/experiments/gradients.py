@@ -238,10 +238,12 @@ def _add_rms(
         ours = signs[:, :, images]
         missing = len(tape.losses) - ours.shape[2]
         if missing:
+            # A batch that was filled up holds examples that are not there; their signs count for nothing.
             ours = np.pad(ours, ((0, 0), (0, 0), (0, missing)), mode="edge")
         return {"squares": random_sign_squares(tape, ours, max_length=last).cpu().numpy()}
 
     values = root_pseudo_values(over.measure("rms", measure)["squares"])
+    # √(Σ ‖g_S‖² / C(n, k)): the sum is over all paths of the length, the norm of one.
     band = mean_band(values.mean(axis=2).T, seed=seed)
     roots = np.array([root_of_count(count) for count in frame["count"]])
     frame["rms_norm"], frame["rms_norm_low"], frame["rms_norm_high"] = (

@@ -133,6 +133,7 @@ def _measured(
     place = np.array(list(combinations(range(len(units)), 2)))
     explained: dict[str, dict[str, float]] = {}
     for score, prefix, sign in TAKEN:
+        # Damage is what grows: a margin falls.
         worse = sign * scores.values[score].astype(np.float64)
         single = worse[1 : 1 + len(units)] - worse[0]
         both = worse[1 + len(units) :] - worse[0]

@@ -176,6 +176,7 @@ def _seen(
     start, work = 0, 0
     while going and start < len(data):
         stop = min(max(_FIRST, int(start * _GROWTH)), len(data))
+        # The intact network sees what any other does, as all are compared with it.
         now = [0, *going]
         chosen = [routes[number] for number in now]
         found = evaluate(
@@ -184,6 +185,7 @@ def _seen(
             Section(data, start, stop),
             fast=False,
             device=device if network.files is not None else None,  # else it is there
+            # Which routes go on follows from the examples before. A run that goes on comes to the same names.
             store=prefixed(store, f"until {start} {now}"),
             batch_size=batch_size,
             show_progress=show_progress,
@@ -200,6 +202,7 @@ def _seen(
             )
         counts[now] = stop
         work += (stop - start) * _work(chosen)
+        # Asked of all, and not of those that go on alone: where a row stands depends on the others' ends.
         done = rule.done(error[1:], error[0])
         going = [number for number in going if not done[number - 1]]
         start = stop

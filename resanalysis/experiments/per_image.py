@@ -135,6 +135,7 @@ def borderline(answers: Answers, table: pd.DataFrame) -> pd.DataFrame | None:
     frame["entropy"] = answers.values["entropy"][0]
     frame["flips"], frame["of"] = changed.sum(0), len(numbers)
     frame["units"] = [" ".join(map(str, numbers[column])) for column in changed.T]
+    # Stable, and by entropy next: of examples with as many flips those that the network is least sure of.
     frame = frame.sort_values(["flips", "entropy"], ascending=False, kind="stable")
     first = frame.index[:MOST_PICTURES].to_numpy()
     frame = frame.reset_index(drop=True)

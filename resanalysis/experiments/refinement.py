@@ -114,6 +114,7 @@ def _add(frame: pd.DataFrame, name: str, band: Band) -> None:
 
 def _chances(network: ResidualNetwork) -> list[float]:
     """The share of a random direction: 1 over the numbers in a vector of the stream."""
+    # The squared cosine of a fixed direction with a random one in D dimensions is 1 / D on average.
     shapes = [unit.in_shape for unit in network.units]
     return [1 / (shape[-1] if len(shape) == 2 else int(np.prod(shape))) for shape in shapes]
 

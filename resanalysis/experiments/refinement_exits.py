@@ -52,6 +52,7 @@ class Exits:
 
     def _settled(self) -> NDArray[np.bool_]:
         same = self.answers == self.final
+        # From the last unit back: settled after a unit is what agrees there and at all that follow.
         return np.logical_and.accumulate(same[::-1])[::-1]
 
     def error(self, labels: NDArray[np.int64]) -> Floats:
@@ -83,6 +84,7 @@ def exits(values: Values, units: int, seed: int) -> Exits | None:
     answers: list[NDArray[np.int64]] = []
     for unit in range(units):
         features = values[f"features{unit}"].astype(np.float64).T
+        # To the logits and not the labels: what is asked is how early the model's own answer can be read.
         lens = best_affine(product_sums(features[fit], logits[fit]))
         answers.append(lens(features[rest]).argmax(1))
     return Exits(rest, len(fit), np.stack(answers), logits[rest].argmax(1))

@@ -139,6 +139,7 @@ def _features(passed: list[Passage], batch: Batch) -> dict[str, Tensor]:
     for passage in passed:
         left = passage.left
         values = left.movedim(channel_axis(left.shape[1:]), -1).double()
+        # A lens of channels and not of all numbers: with more of these than examples it would fit anything.
         places = values.flatten(1, -2) if values.ndim > 2 else values[:, None]
         if kept is not None and kept.shape == places.shape[:2]:
             places = torch.where(kept[..., None].to(places.device), places, torch.nan)

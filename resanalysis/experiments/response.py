@@ -165,6 +165,7 @@ def _measured(
     name: str, model: nn.Module, layers: Mapping[str, nn.Module], batches: Batches
 ) -> _Seen:
     if batches.device != _device_of(model):
+        # A copy: `to` would move the user's own model.
         model = copy.deepcopy(model).to(batches.device)
         layers = {path: model.get_submodule(path) for path in layers}
     blocks = batches.each(
@@ -270,6 +271,7 @@ def _table(
     std, low, high = std_interval(seen.n, seen.mean, seen.m2, level=level, seed=seed)
     rank = np.full(len(std), -1)
     known = np.flatnonzero(np.isfinite(std))
+    # Stable: layers that respond alike keep their order.
     rank[known[np.argsort(-std[known], kind="stable")]] = np.arange(1, len(known) + 1)
     stages = _stages(seen.shapes)
     with np.errstate(invalid="ignore"):

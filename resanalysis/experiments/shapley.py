@@ -182,6 +182,7 @@ def enumerated(measure: Deletions, units: Sequence[int]) -> Floats:
     n = len(units)
     sets = [frozenset(gone) for size in range(n + 1) for gone in combinations(units, size)]
     scores = measure(sets, f"all {len(sets)} deletions")
+    # Of n! orders that is a share of k! (n−1−k)! / n! = 1 / (n C(n−1, k)).
     return np.stack(
         [
             sum(
@@ -198,6 +199,7 @@ def of_orders(
     measure: Deletions, orders: Sequence[Sequence[int]], units: Sequence[int], part: str
 ) -> Iterator[Floats]:
     """Of each order, what each unit adds for each example (n, N) when it goes."""
+    # Sets and not beginnings: two orders that begin with the same units, in whatever order, share what is left.
     sets = dict.fromkeys(
         frozenset(order[:k]) for order in orders for k in range(len(units) + 1)
     )  # a dict keeps the order in which they came
@@ -220,12 +222,16 @@ def _sampled(
     squares: Floats | float = 0.0
     while True:
         drawn = [generator.permutation(units).tolist() for _ in range(orders // 2)]
+        # A unit that goes early in an order goes late in its reverse, so that the mean of the two mostly varies
+        # less than that of two orders drawn apart.
         both = [one for order in drawn for one in (order, order[::-1])]
         values = of_orders(measure, both, units, f"orders {2 * len(of_pairs)} and on")
         for forth, back in zip(values, values, strict=True):  # the iterator gives them in turn
             pair = (forth + back) / 2
             of_pairs.append(pair.mean(1))
             total, squares = total + pair, squares + (pair**2).sum(1)
+        # A pair is one draw: its two orders are no independent ones. Of the table of pairs by examples only
+        # three sums are kept.
         pairs = len(of_pairs)
         found = two_way(np.array(of_pairs), np.asarray(total).T / pairs, np.asarray(squares))
         if precision is None:

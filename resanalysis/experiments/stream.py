@@ -64,7 +64,7 @@ def stream(
 
     Raises
     ------
-    ValueError : if a branch or the loss is not finite, or there is no data.
+    ResanalysisError : if a branch or the loss is not finite, or there is no data.
 
     Source: Csordás et al. 2025 (norms, cosine); Men et al. 2024, ShortGPT (influence); Jastrzębski et al.
     2018 (gradient cosine, early exit); Srivastava et al. 2015 (gates).

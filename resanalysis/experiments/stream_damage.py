@@ -97,6 +97,7 @@ def _family(
     """Every measure against one damage, over some units: tests that are corrected for each other."""
     rows: list[dict[str, Any]] = []
     for measure in CHEAP:
+        # Correlations of what does not vary are not defined, and of two pairs always 1.
         values = stream[measure].to_numpy(np.float64)
         known = np.isfinite(values) & np.isfinite(added) & eligible
         if known.sum() < 3 or np.ptp(values[known]) == 0 or np.ptp(added[known]) == 0:

@@ -142,6 +142,7 @@ def passed_units(network: ResidualNetwork, batch: Batch) -> tuple[list[Passage],
     passed: list[Passage] = []
     with torch.set_grad_enabled(batch.labels is not None):
         if batch.labels is not None:
+            # Recorded from the first unit on: nothing before it is asked for.
             h = h.detach().requires_grad_()
         logits = network.leave(*passages(network, h, side, passed.append))
     scored = isinstance(logits, Tensor) and logits.ndim < 4
@@ -192,6 +193,7 @@ def _of_unit(passage: Passage, gradient: Tensor | None, kept: Tensor | None) -> 
         ratio = branch_norm / torch.where(skip_norm > 0, skip_norm, torch.nan)
         row["ratio"] = image_mean(ratio, kept)
         row["cosine"] = image_mean(cosines(branch, skip), kept)
+    # Where the shape changes the skip is what there is of the stream before in the new one.
     before = entered if entered.shape == passage.left.shape else skip
     if before is not None:
         row["influence"] = image_mean(1 - cosines(before, passage.left), kept)

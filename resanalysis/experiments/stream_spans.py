@@ -112,6 +112,7 @@ def _distances(
         run = run_of.get(passage.unit.index)
         if run is None:
             return
+        # All streams of a run are compared with each other, and none with another run's: then they go.
         if not streams:
             streams.append(passage.entered)
         streams.append(passage.left)

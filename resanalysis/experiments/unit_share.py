@@ -73,6 +73,7 @@ def unit_share(
         show_progress=show_progress,
     )
     shares = over.measure("unit shares", measure)["shares"]
+    # An image without a gradient has no shares of it.
     used = shares[:, :, np.isfinite(shares).all(axis=(0, 1))]
     if not used.shape[2]:
         raise ResanalysisError(f"the loss of {network.name} has no gradient on any of the images")

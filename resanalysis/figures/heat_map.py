@@ -29,6 +29,8 @@ def heat_map(
     import seaborn as sns
 
     values = table.to_numpy(float)
+    # An unbiased estimate of nothing is a little below 0, and one such cell is no second sign. `x == x` leaves
+    # NaN out.
     signed = bool(values[values == values].min(initial=0) < -0.02 * values[values == values].max())
     place = ax.inset_axes((0.5, 1.06, 0.5, 0.06)) if above else None
     sns.heatmap(

@@ -179,6 +179,7 @@ def _draw_node(
         ax.add_patch(Rectangle((x - 0.2, y - 0.2), 0.4, 0.4, facecolor=colour, edgecolor="black",
                                linewidth=width, zorder=3))  # fmt: skip
         if scale >= _LEGIBLE:
+            # The eye's own weights of red, green and blue.
             dark = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114))) < 0.5
             ax.text(x, y - 0.01, str(unit), ha="center", va="center", fontsize=6.5 * scale**0.7, zorder=4,
                     color="white" if dark else "black")  # fmt: skip

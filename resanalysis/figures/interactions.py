@@ -48,6 +48,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = "loss") 
     prefix = _prefix(score)
     name = f"{prefix}interaction"
     table = frame.pivot(index="unit_b", columns="unit_a", values=name)
+    # Not the largest: one pair would bleach all the others.
     end = float(np.nanquantile(np.abs(frame[name].to_numpy(float)), COLOURED)) or 1.0
     step = max(1, len(table) // 6)
     with mpl.rc_context(RC):
@@ -100,6 +101,7 @@ def draw_network(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = 
         turn = np.pi / 2 - 2 * np.pi * np.arange(len(units)) / len(units)  # clockwise from the top
         place = {u: (np.cos(at), np.sin(at)) for u, at in zip(units, turn, strict=True)}
         colours = sns.color_palette("Greys", len(set(stage.values())) + 2)[: len(units)]
+        # Circles fill six tenths of what is between two, so that lines can pass; a node's size is an area.
         apart = 2 * np.pi * 0.4 * 72 * panel / max(len(units), 16)  # points along the circle
         size = (0.6 * apart) ** 2
         nx.draw_networkx_nodes(

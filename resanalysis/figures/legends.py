@@ -31,6 +31,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
             legend.remove()
     columns = _columns([len(name) for name in entries], figure.get_figwidth())
     rows = -(-len(entries) // columns)
+    # Else the rows of the legend would be taken from the panels.
     figure.set_figheight(figure.get_figheight() + _ROW * (rows - 1))
     with mpl.rc_context(RC):
         figure.legend(

@@ -129,6 +129,7 @@ def _points(
         bars = None
         if low in chosen:
             bars = np.maximum(0, np.stack([value - chosen[low], chosen[high] - value]))
+        # One entry a marker: hollow points have their own in the legend.
         label = name if filled or not significant.any() else None
         ax.errorbar(chosen["unit"], value, yerr=bars, fmt=marker, color=colour, label=label,
                     markerfacecolor=colour if filled else "white", markeredgewidth=0.7,

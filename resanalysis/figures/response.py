@@ -147,6 +147,7 @@ def response(
         for order in orders
     ]
     figure, axes = panelled(drawn, "response", width=width, panel=panel, height=2.1)
+    # One scale: the second panel is the first one sorted.
     top = max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
         ax.set_ylim(0, top)

@@ -205,6 +205,7 @@ def letters(figure: Figure) -> list[str]:
 
 def panel_letter(axes: Axes, letter: str, size: float = 8) -> None:
     """A bold letter at the top left, outside the axes and beside a legend above them."""
+    # By this label `letters` finds the panels again.
     axes.set_label(letter)
     axes.annotate(letter, (0, 1), (-3.2 * size, 4), "axes fraction", "offset points",
                   weight="bold", size=size, ha="left")  # fmt: skip

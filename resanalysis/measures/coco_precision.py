@@ -95,6 +95,7 @@ def _average_precision(category: _Category, weights: Floats) -> Floats:
     times = weights[:, None, category.image]
     right = np.cumsum(category.right * times, axis=-1)
     wrong = np.cumsum(category.wrong * times, axis=-1)
+    # COCO's own guard against 0/0, kept for the same last digit.
     precision = right / (wrong + right + np.spacing(1))
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
     positives = weights @ category.positives
@@ -158,6 +159,7 @@ def _category(images: Sequence[Mapping[str, Any] | None]) -> _Category:
         scores.append(np.asarray(one["dtScores"], dtype=np.float64))
         matches.append(np.asarray(one["dtMatches"]) > 0)
         ignored.append(np.asarray(one["dtIgnore"], dtype=bool))
+    # COCO's own kind of sorting: equal scores stay in the order of the images.
     order = np.argsort(-np.concatenate(scores), kind="mergesort")
     matched = np.concatenate(matches, axis=1)[:, order]
     counted = ~np.concatenate(ignored, axis=1)[:, order]

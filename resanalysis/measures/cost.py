@@ -145,6 +145,7 @@ def _left_of(unit: ResidualUnit) -> Sequence[nn.Module]:
 
 
 def _parameters(parts: Iterable[nn.Module]) -> int:
+    # By storage: parts of a unit share weights, and each counts once.
     found = {tensor.data_ptr(): tensor for part in parts for tensor in part.parameters()}
     return sum(tensor.numel() for tensor in found.values())
 
@@ -207,6 +208,7 @@ def _ratios(
         while len(ratios) < FEWEST_PAIRS or (
             len(ratios) < MOST_PAIRS and time.perf_counter() < ends
         ):
+            # A machine slows down as it warms up: whoever always ran second would look slower.
             if len(ratios) % 2:
                 after, before = _seconds(short, inputs), _seconds(intact, inputs)
             else:

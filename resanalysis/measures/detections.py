@@ -31,6 +31,7 @@ def detections_in(output: Any, examples: int) -> list[Record]:
     for row in rows:
         fields = [row.get(name) for name in NAMES] if isinstance(row, Mapping) else []
         values = [field.detach().cpu().numpy() for field in fields if isinstance(field, Tensor)]
+        # One that is no record ends it: then there are fewer than images, which the error below says.
         if len(values) < len(NAMES) or values[0].shape != (len(values[1]), 4):
             break
         kept = np.isfinite(values[0]).all(1) & np.isfinite(values[1])

@@ -40,6 +40,7 @@ class MeanIou:
         kept = (labels >= 0) & (labels < classes)
         found: list[Record] = []
         for answer, label, known in zip(answers, labels, kept, strict=True):
+            # Counting pairs gives the whole confusion table, labels by answers, at once.
             pairs = (label[known] * (classes + 1) + answer[known]).cpu()
             table = torch.bincount(pairs, minlength=classes * (classes + 1)).view(classes, -1)
             both = table.diagonal().numpy()

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from resanalysis.network import Inputs
-from resanalysis.view.capture import as_arguments, evaluation_mode
+from resanalysis.view.calling import as_arguments
+from resanalysis.view.undisturbed import evaluation_mode
 
 # Values of a response that are held in double precision at a time.
 _AT_ONCE = 2**22
@@ -126,6 +127,8 @@ class _Listener:
             if isinstance(output, Tensor):
                 calls = self.calls.setdefault(name, [])
                 calls.append(_moments(output, self.images))
+                # Not the tensor itself: all activations of the pass would stay in memory. Until a batch norm
+                # reads it, the moments of the raw output stand.
                 entry = (weakref.ref(output), output._version, name, len(calls) - 1)
                 self.pending[id(output)] = entry
 
@@ -160,6 +163,7 @@ def _moments(output: Tensor, images: int) -> Moments:
     values = output.detach().reshape(images, -1)  # windows of an image lie one after the other
     if values.device.type == "mps":  # it has no double precision
         values = values.cpu()
+    # About the mean, and not Σ x² − n x̄²: of a large mean with a small spread that leaves rounding alone.
     rows: list[tuple[Tensor, Tensor]] = []
     for some in values.split(max(1, _AT_ONCE // values.shape[1])):
         some = some.double()

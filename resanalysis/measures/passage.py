@@ -47,6 +47,7 @@ def passages(
     """
 
     def step(unit: ResidualUnit, entered: Tensor, beside: Side) -> Tensor:
+        # Apart, and not `whole`: both are to be seen, and what they share is computed twice.
         branch = run_piece(unit.branch, entered, beside)
         skip = None if unit.skip_kind == "none" else run_piece(unit.skip, entered, beside)
         left = run_piece(unit.join, branch if skip is None else skip + branch, beside)
@@ -63,6 +64,7 @@ def vectors(h: Tensor) -> Tensor:
     """
     if h.device.type == "mps":  # it has no double precision
         h = h.cpu()
+    # Double: streams are compared that differ in the fourth digit, and angles near 0 lose half of the digits.
     return h.double() if h.ndim == 3 else h.double().flatten(1)[:, None]
 
 
@@ -86,6 +88,7 @@ def angular_distances(streams: list[Tensor]) -> Tensor:
     stacked = torch.stack([vectors(h) for h in streams])
     length = torch.linalg.vector_norm(stacked, dim=-1, keepdim=True)
     unit = stacked / torch.where(length > 0, length, torch.nan)
+    # Rounding puts the cosine of a stream with itself beside 1, where acos is NaN.
     return torch.einsum("anvd,bnvd->abnv", unit, unit).clamp(-1, 1).acos() / torch.pi
 
 
@@ -103,6 +106,7 @@ def transform_gate(passage: Passage) -> Tensor:
     """
     assert passage.skip is not None
     h, carried = passage.entered.flatten(1).double(), passage.skip.flatten(1).double()
+    # Elementwise t = 1 − skip/h: the gate is no tensor of the view, and wherever h is 0 it cannot be seen.
     return (1 - carried / torch.where(h != 0, h, torch.nan)).nanmean(1)
 
 

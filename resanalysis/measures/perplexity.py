@@ -56,5 +56,6 @@ def perplexity(
     with np.errstate(over="ignore"):
         if len(sizes) < 2 or not np.isfinite(values).all():
             return Interval(float(np.exp(np.average(values, weights=sizes))), np.nan, np.nan)
+        # Ends of the mean loss, then exp: it is monotone, and the interval stays above 0.
         found = ratio_band(sizes * values, sizes, level=level, seed=seed).row(0)
         return Interval(*(float(end) for end in np.exp(found)))

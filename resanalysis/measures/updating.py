@@ -76,6 +76,7 @@ class Updating:
     def _computed(self, records: Sequence[Record], chosen: np.ndarray) -> dict[str, float]:
         """What the metric says of some examples, some of them several times."""
         try:
+            # A fresh one each time: what it has seen before would count again.
             metric = self.make()
             metric.update(*self._given(records, chosen))
             return _numbers(metric.compute(), self.name)

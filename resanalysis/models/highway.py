@@ -83,6 +83,7 @@ def highway(
         raise ResanalysisError(
             f"a transform gate's bias starts below 0 (−1 to −10), got {gate_bias:g}"
         )
+    # Rounded up for the first stages: (g + 2 − stage) // 3 of g gated layers.
     gated = [(depth - 4 + 2 - stage) // 3 for stage in range(3)]
     counts = (gated[0], gated[1] + 1, gated[2] + 1)
     widths = (width, 2 * width, 4 * width)

@@ -49,6 +49,7 @@ def _stages(state: State) -> dict[int, int]:
         match = re.match(r"layer(\d+)\.(\d+)\.", key)
         if match:
             blocks.setdefault(int(match[1]), set()).add(int(match[2]))
+    # A file that lacks a block in the middle is damaged, and would be taken for a shallower network.
     if any(found != set(range(len(found))) for found in blocks.values()):
         return {}
     return {stage: len(found) for stage, found in sorted(blocks.items())}

@@ -159,6 +159,7 @@ def _fixup_start(model: CifarTrunk) -> None:
     units = [module for module in model.modules() if isinstance(module, FixupUnit)]
     with torch.no_grad():
         for unit in units:
+            # L^(−1/(2m−2)) with m = 2 layers in a branch.
             unit.conv1.weight *= len(units) ** -0.5
             unit.conv2.weight.zero_()
         model.linear.weight.zero_()

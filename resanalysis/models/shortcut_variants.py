@@ -49,6 +49,7 @@ class VariantUnit(nn.Module):
         self.gate: nn.Conv2d | None = None
         if variant in ("exclusive-gating", "shortcut-gating"):
             self.gate = nn.Conv2d(in_channels, channels, 1, stride=stride)
+            # 1 − σ(−6) = 0.998: the network begins with the shortcut nearly open.
             nn.init.constant_(self.gate.bias, gate_bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x: Tensor) -> Tensor:

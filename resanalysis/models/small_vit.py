@@ -39,6 +39,7 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         count, tokens, width = h.shape
+        # (N, T, 3, heads, 16) → three of (N, heads, T, 16).
         split = self.qkv(self.norm(h)).view(count, tokens, 3, self.heads, _HEAD)
         query, key, value = split.permute(2, 0, 3, 1, 4)
         read = F.scaled_dot_product_attention(query, key, value)

@@ -32,6 +32,7 @@ class Survival(nn.Module):
     def forward(self, branch: Tensor) -> Tensor:
         if self.training or self.probability == 1:
             return branch
+        # In expectation what training had, when the branch was there as often (equation 5).
         return branch * self.probability
 
 

@@ -140,6 +140,7 @@ class ResidualUnit:
             )
         if self.skip_kind == "none":
             return h
+        # Not the gate's skip, (1 − t)·h with the t of the branch: with t = 0 all of h is carried.
         passed = h if self.skip_kind == "gate" else run_piece(self.skip, h, side)
         if self.stand_in is not None:
             passed = passed + run_piece(self.stand_in, h, side)
@@ -278,6 +279,8 @@ class ResidualNetwork:
         for unit, tapped, bridge in self.chain():
             if unit.in_shape != unit.out_shape:
                 continue
+            # A bridge or a tap before the unit ends the run: what lies between two units cannot be cut out with
+            # them.
             directly = bool(found) and found[-1][-1] == unit.index - 1
             if directly and bridge is None and not tapped:
                 found[-1].append(unit.index)
@@ -354,6 +357,7 @@ class ResidualNetwork:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ResidualNetwork:
         """A copy in memory, on another device or in another float type; this network stays as it is."""
+        # All in one copy: what parts share, in memory or by tied weights, they share again.
         parts = copy.deepcopy(self.parts())
         for part in parts.values():
             part.to(device=device, dtype=dtype)

@@ -52,6 +52,7 @@ def drawn_paths(
         known |= _drawn(over, n, target, pending, known, seed)
         if samples is not None or target >= _MOST_SAMPLES:
             break
+        # Doubled only where the noise says so: lengths near 0 and n have few paths, which soon are all listed.
         pending = [
             k
             for k in pending

@@ -52,6 +52,8 @@ def length_sums(
 
     def split(link: Link, sums: list[Tensor]) -> list[Tensor]:
         assert link.skip is not None
+        # A path of length `last` takes no further branch. Until then there is one sum more behind every unit, 1
+        # + 2 + … + n branch sweeps in all.
         taken = link.branch.pull(sums[:last])
         if signs is not None:
             taken = [_signed(signs[link.number], gradient) for gradient in taken]
@@ -90,6 +92,7 @@ def length_gradients(tape: Tape, *, max_length: int | None = None) -> LengthGrad
     max_length : longest path to follow; the full gradient then costs one more sweep.
     """
     sums = length_sums(tape, max_length=max_length)
+    # All paths together are the gradient, so that it costs no sweep where no length is left out.
     if len(sums) == tape.residual + 1:
         full = torch.stack([gradient.double() for gradient in sums]).sum(0)
     else:

@@ -47,6 +47,7 @@ def _past(link: Link, orders: Tensor) -> Tensor:
     through = _tangent(link.branch, orders)
     if link.skip is not None:
         shifted = torch.cat([torch.zeros_like(through[:1]), through])
+        # Degree k behind the unit: degree k through the skip, and k − 1 through the branch.
         shifted[:-1] += _tangent(link.skip, orders)
         through = shifted
     return _tangent(link.join, through)

@@ -43,5 +43,6 @@ def random_sign_squares(
             max_length=max_length,
             signs=chosen.to(tape.cotangent.device, tape.cotangent.dtype),
         )
+        # ‖Σ ε_S g_S‖² is unbiased for Σ ‖g_S‖², its root is not: repetitions are averaged before it is taken.
         rows.append(tape.norms(sums).square())
     return torch.stack(rows)

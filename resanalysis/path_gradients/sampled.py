@@ -36,6 +36,8 @@ def draw_subsets(units: int, length: int, samples: int, seed: int) -> Masks:
             masks[row, list(chosen)] = True
         return masks
     generator = np.random.default_rng([seed, length])
+    # The `length` units with the smallest of n random keys are a uniform subset. Keys come row by row, so that
+    # more samples leave the first ones as they are.
     ranks = generator.random((samples, units)).argsort(axis=1).argsort(axis=1)
     return ranks < length
 
@@ -94,6 +96,7 @@ def _forks(masks: Masks) -> tuple[list[tuple[NDArray[np.int64], Masks]], NDArray
     place = np.zeros(len(masks), dtype=np.int64)
     forks: list[tuple[NDArray[np.int64], Masks]] = []
     for column in masks.T[::-1]:
+        # Paths that were one cotangent behind this unit, and do the same here, stay one before it.
         kinds, place = np.unique(2 * place + column, return_inverse=True)
         forks.append((kinds // 2, kinds % 2 == 1))
     return forks[::-1], place

@@ -51,6 +51,7 @@ class Recorded:
         """
         if self.end is self.start:
             return list(cotangents)
+        # A part of constants, such as a branch that was taken out, has no graph to go back through.
         if not self.end.requires_grad:
             return [torch.zeros_like(self.start) for _ in cotangents]
         if not self.at_once or len(cotangents) == 1:
@@ -77,6 +78,7 @@ class Recorded:
             return tangents
 
         def along(tangent: Tensor) -> Tensor:
+            # Nothing is recorded for this direction: the part runs again at the same point, with a dual number.
             return torch.func.jvp(run, (self.start.detach(),), (tangent,))[1]
 
         # The fused attention kernels have no forward derivative.
@@ -154,6 +156,7 @@ class Tape:
         """
         gradients = [self.cotangent]
         for link in reversed(self.links):
+            # The unit's forward order, backwards: join, then skip and branch, then the bridge before them.
             gradients = link.join.pull(gradients)
             pull = link.branch.pull if link.skip is None else partial(split, link)
             gradients = pull(gradients)
@@ -167,6 +170,8 @@ class Tape:
 
     def norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """Euclidean norm (len(gradients), N) of each example's gradient, in double precision."""
+        # In double precision: squares of float32 vanish below 1e-19. The scale comes last, since what it
+        # belongs to may be below the range of float32 altogether.
         rows = [torch.linalg.vector_norm(g.flatten(1).double(), dim=1) for g in gradients]
         return torch.stack(rows) * self.scale
 
@@ -238,6 +243,8 @@ def record(
         links: list[Link] = []
         number = 0
         for unit, _, bridge in network.chain():
+            # Each part begins at a leaf of its own, cut off from what is before it. To go back through it is
+            # then its own derivative and nothing else, and parts can be passed in any combination.
             crossed = None if bridge is None else _recorded(bridge, h, side, at_once)
             start = (h if crossed is None else crossed.end.detach()).requires_grad_()
             branch = _recorded(unit.branch, start, side, at_once)
@@ -266,6 +273,7 @@ def _enter(
     network: ResidualNetwork, inputs: Inputs, at: At, at_once: int
 ) -> tuple[Recorded | None, Tensor, Side]:
     if at == "first-unit":
+        # The gradient at the stream alone, for which side inputs are constants.
         with torch.no_grad():
             h, side = network.enter(inputs)
         return None, h.detach(), side
@@ -300,5 +308,6 @@ def _loss_gradient(
     logits = network.leave(h, side)
     at_logits, first, losses = loss_gradient(logits, labels)
     (gradient,) = torch.autograd.grad(logits, h, at_logits)
+    # Once more: the head may shrink it too.
     cotangent, second = rescaled(gradient)
     return cotangent.detach(), first * second, losses

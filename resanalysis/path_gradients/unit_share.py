@@ -38,6 +38,7 @@ def unit_shares(tape: Tape, *, max_length: int | None = None) -> Tensor:
     def split(link: Link, sums: list[Tensor]) -> list[Tensor]:
         assert link.skip is not None
         taken = link.branch.pull(sums[:last])
+        # Kept in the order of the chain, wanted backwards: each is let go of when it has been used.
         _add_inner_products(shares[link.number], tangents.pop(), taken)
         return merged(link.skip.pull(sums), taken)
 
@@ -68,6 +69,7 @@ def _tangents(tape: Tape, direction: Tensor, last: int) -> list[Tensor]:
             tangents = link.bridge.push(tangents)
         taken = link.branch.push(tangents)
         if link.skip is not None:
+            # With `last` branches before it, a path of at most `last` cannot take this one.
             kept.append(tangents[:last])
             through = link.skip.push(tangents)
             sums = torch.cat([through, torch.zeros_like(taken[:1])])

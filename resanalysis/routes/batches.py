@@ -117,6 +117,8 @@ def examples_at_once(
     cached = _CACHED_BYTES // stream if device.type == "cpu" else _MOST_STREAMS
     streams = min(max(cached, _FEWEST_STREAMS), _MOST_STREAMS)
     size = max(1, min(fits, streams // footprint.live, examples))
+    # Down to a power of two: what is free differs a little from run to run, and kernels of another batch size
+    # sum in another order.
     return size if size == examples else 1 << (size.bit_length() - 1)
 
 
@@ -260,6 +262,8 @@ class Batches:
         if not isinstance(value, Tensor):
             return value
         if missing and value.ndim:
+            # Copies of a real example, and not zeros: nothing new can overflow. `Batch.own` cuts them off
+            # again.
             value = torch.cat([value, value[-1:].expand(missing, *value.shape[1:])])
         layout = torch.preserve_format
         if self.channels_last and value.ndim == 4:
@@ -300,8 +304,12 @@ class Batches:
         dict : of each part the blocks of all batches, in order.
         """
         mine: dict[int, list[dict[str, Block]]] = {}
+        # In turns, and not the first half to the first process: examples that lie together are often alike, and
+        # as long.
         shares = [share for share in enumerate(self.bounds()) if ranks().takes(share[0])]
         examples = sum(stop - start for _, (start, stop) in shares)
+        # Once halved, smaller for all that follow: later batches are as large. Blocks are kept by their bounds,
+        # so that one of another size is never taken for it.
         size = self.size
         with (
             computing_in(self.arithmetic),
@@ -317,6 +325,8 @@ class Batches:
                         size = self._halved(end - start, error)
                     else:
                         start = end
+        # In the order of the data, whoever measured them: sums over blocks are then the same for any number of
+        # processes.
         every = all_of(mine)
         ordered = [blocks for number in sorted(every) for blocks in every[number]]
         return {name: [blocks[name] for blocks in ordered] for name in parts}

@@ -262,11 +262,13 @@ def _block_scores(
 
     def arrive(ends: list[int], stream: Tensor, read: Side) -> None:
         output = network.leave(stream, read)
+        # Routes that end at one node are the same route: scored once, written to each.
         result[:, ends] = scorer.rows(output)[:, None]
         if scorer.whole is not None:
             known = scorer.whole.records(output, scorer.labels, batch.rows)
             records.update((end, known[: batch.stop - batch.start]) for end in ends)
 
+    # The walk may bring them in any order; `sorted` below puts them in that of the block.
     walk_tree(network, block.tree, h, side, arrive)
     found = {name: batch.own(result[row]).numpy() for row, name in enumerate(scorer.names)}
     return found | (packed([records[end] for end in sorted(records)]) if records else {})

@@ -101,6 +101,7 @@ def _parts_of_step(network: ResidualNetwork, step: Step) -> set[str]:
         case Parallel(units):
             fields = ("full", "whole", "branch", "join")
             return {f"unit{unit}.{name}" for unit in units for name in fields}
+        # A unit that is scaled adds up its parts, and so does a plain layer, which has no `full`.
         case Full(unit, 1.0) if network.units[unit].skip_kind != "none":
             fields = ("full", "whole", "join")
         case Full(unit):
@@ -117,6 +118,8 @@ def _fast_part(part: nn.Module, half: bool) -> nn.Module:
     if not isinstance(body, fx.GraphModule):
         return part
     body = fx.GraphModule(body, copy.deepcopy(body.graph))
+    # In this order: statistics are folded in float32, before anything is rounded; packed weights are made of
+    # the folded ones; and what nobody else reads is known when all is fused.
     _fold_batch_norm(body)
     if half:
         body.graph.eliminate_dead_code()  # leaves the unfolded weights behind
@@ -176,6 +179,7 @@ def _constant(module: fx.GraphModule, value: Tensor, before: fx.Node) -> fx.Node
     while hasattr(module, f"_constant_{index}"):
         index += 1
     name = f"_constant_{index}"
+    # A packed tensor has no storage that could be moved or saved as a buffer's is.
     if value.is_mkldnn:
         setattr(module, name, value)
     else:
@@ -190,6 +194,7 @@ def _fold_batch_norm(module: fx.GraphModule) -> None:
         if node.target not in BATCH_NORMS:
             continue
         conv = node.args[0]
+        # Whoever else reads the convolution wants it without the norm.
         if conv.target is not _aten.conv2d.default or len(conv.users) != 1:
             continue
         folded = _folded_weights(module, conv, node)
@@ -217,6 +222,7 @@ def _folded_weights(
         return None
     bias = _tensor(module, conv.args[2]) if len(conv.args) > 2 else None
     with torch.no_grad():
+        # γ (w x + b − μ) / √(σ² + ε) + β is a convolution with w γ / √(σ² + ε).
         new_weight, new_bias = fuse_conv_bn_weights(
             nn.Parameter(weight, requires_grad=False),
             None if bias is None else nn.Parameter(bias, requires_grad=False),
@@ -242,6 +248,7 @@ def _use_channels_last(module: fx.GraphModule) -> None:
             continue
         weight = _tensor(module, node.args[1])
         if weight is not None:
+            # Once here, or each call would lay the weight out anew.
             weight = weight.detach().contiguous(memory_format=torch.channels_last)
             node.update_arg(1, _constant(module, weight, node))
 
@@ -303,6 +310,7 @@ def _packed_weight(module: fx.GraphModule, conv: fx.Node, settings: Settings) ->
 def _added(conv: fx.Node) -> tuple[Any, fx.Node | None]:
     """What is added to a convolution and nothing else reads, with the addition."""
     addition = _only_user(conv)
+    # `alpha` is an addition's one keyword, and the fused form takes 1 alone.
     if addition is None or addition.target is not _aten.add.Tensor or addition.kwargs:
         return None, None
     first, second = addition.args
@@ -325,6 +333,8 @@ def _fused(
     bias = rest[0] if rest else None
     with module.graph.inserting_before(before):
         shared = (_constant(module, packed, before), bias, *settings)
+        # Both forms make a tensor of their own. The one that writes into the skip would be faster still, and
+        # other routes go on from the skip.
         if other is None:
             arguments = (entered, *shared, activation or "none", [], "")
             return module.graph.call_function(fused.default, arguments)
@@ -350,6 +360,8 @@ def _same_shape(other: Any, node: fx.Node) -> bool:
 
 def _overwrite_fresh_tensors(graph: fx.Graph) -> None:
     for node in graph.nodes:
+        # Only what an operation of this piece has just made, and nobody else reads. The stream that came in is
+        # the evaluator's, who starts other routes from it.
         in_place = _IN_PLACE.get(node.target)
         source = node.args[0] if node.args else None
         if (

@@ -113,6 +113,8 @@ def _folded(
 def _part_before(bare: ResidualNetwork, gone: frozenset[int], last: int) -> str | None:
     """The part whose output the map would read if all identities were left out; ``None`` for a sum."""
     for unit in reversed(bare.units[: last + 1]):
+        # A unit that is there ends in a sum, whose terms would all have to be mapped; and no map goes past a
+        # ReLU.
         if unit.index not in gone or not isinstance(unit.join, nn.Identity):
             return None
         if not isinstance(unit.skip, nn.Identity):
@@ -137,6 +139,7 @@ def _ending_with(part: nn.Module, channel_map: ChannelMap) -> nn.Module | None:
     if weight is None:
         return None
     by, shift = channel_map.weight.to(weight), channel_map.bias.to(weight)
+    # A (W x + b) + s = (A W) x + (A b + s), for a convolution too: A mixes its output's channels at each place.
     total = torch.einsum("kc,c...->k...", by, weight)
     moved = shift if bias is None else shift + by @ bias
     return _with_weights(part, body, layer, total, moved)
@@ -153,6 +156,8 @@ def _beginning_with(part: nn.Module, channel_map: ChannelMap) -> nn.Module | Non
     if weight is None or weight.shape[1] != len(channel_map.weight) or weight.ndim != 2:
         return None
     by, shift = channel_map.weight.to(weight), channel_map.bias.to(weight)
+    # W (A x + s) + b = (W A) x + (W s + b). Of a convolution that would be wrong at its borders, where it pads
+    # with zeros and not with s.
     moved = weight @ shift if bias is None else bias + weight @ shift
     return _with_weights(part, body, node, weight @ by, moved)
 
@@ -202,6 +207,7 @@ def _with_weights(
     body.graph.eliminate_dead_code()
     body.delete_all_unused_submodules()
     body.recompile()
+    # A shallow copy with a body of its own: the part is the user's network's too.
     changed = copy.copy(part)
     changed._modules = {**part._modules, "body": body}
     return changed

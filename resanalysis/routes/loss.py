@@ -38,6 +38,7 @@ def loss_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 def rescaled(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """A gradient (N, …) divided by a power of two (N,) of each example, which rounds nothing."""
+    # A power of two changes the exponent alone, no digit. frexp gives |x| = m · 2ᵉ with m from 0.5 to 1.
     size = gradient.flatten(1).abs().amax(1)
     exponent = torch.where(size > 0, torch.frexp(size).exponent, 0)
     scale = torch.ldexp(torch.ones_like(size), exponent)

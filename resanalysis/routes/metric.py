@@ -39,6 +39,7 @@ def measured_by(
     try:
         answer: Any = metric(copied(output), copied(labels), copied(intact))
     except (Exception, SystemExit) as error:
+        # Memory that ran out is no mistake of the metric: the batch is halved and tried again.
         if isinstance(error, ResanalysisError) or out_of_memory(error):
             raise
         file = getattr(inspect.getmodule(metric), "__file__", None)

@@ -104,6 +104,8 @@ def evenly_by_tau(
     pairs = _pairs(groups)
     movable = sum(len(group) for group in groups)
     candidates: dict[tuple[int, ...], int] = {}
+    # Tau falls fast with the first swaps and then hardly: even steps would make nearly all candidates thorough
+    # shuffles.
     for swaps in np.unique(np.geomspace(1, max(2, 2 * movable), 12).round().astype(int)):
         for _ in range(max(draws, 50)):
             candidates.setdefault(_shuffled(units, pairs, int(swaps), generator), int(swaps))
@@ -113,9 +115,11 @@ def evenly_by_tau(
     for index in generator.permutation(len(orders)):
         bins.setdefault(tau_bin(kendall_tau(orders[index]), width), []).append(orders[index])
     kept: set[tuple[int, ...]] = set()
+    # One from each bin in turn, until all are empty or there are enough: full bins fill up for empty ones.
     while len(kept) < min(draws, len(orders)):
         for name in sorted(bins):
             if bins[name] and len(kept) < draws:
+                # Bins were filled in random order, so the last is a random one.
                 kept.add(bins[name].pop())
     chosen = [order for order in orders if order in kept]
     return [Order(order, candidates[order], draw) for draw, order in enumerate(chosen)]

@@ -168,6 +168,8 @@ def _shuffles(n: int, span: Runs, draws: int, seed: int) -> list[tuple[int, ...]
     for draw in range(draws):
         order = found[0]
         for attempt in count():
+            # A key for each unit of the network, also for those outside this middle: the same draw sorts a
+            # wider middle by the same keys.
             keys = np.random.default_rng([seed, draw, attempt]).random(n)
             order = _filled(n, span, [sorted(part, key=keys.__getitem__) for part in span])
             if order not in found:

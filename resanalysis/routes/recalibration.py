@@ -87,6 +87,7 @@ class Ledger:
         self.moments, self._next = moments, 0
         try:
             yield
+            # Their order is all that says whose statistics these are.
             assert self._next == len(moments), "the walk over the measured examples was another one"
         finally:
             self.moments = []
@@ -115,6 +116,7 @@ def opened(network: ResidualNetwork) -> tuple[ResidualNetwork, Ledger]:
     # Said to be copied already, so that only the modules around the weights are.
     parts = copy.deepcopy(parts, {id(tensor): tensor for tensor in tensors})
     ledger = Ledger()
+    # Parts may share a module; a graph that is opened twice would have its norms noted twice.
     graphs = {id(graph): graph for graph in _graphs(parts)}
     for graph in graphs.values():
         _open(graph, _Norm(ledger))
@@ -154,6 +156,7 @@ def _open(module: fx.GraphModule, norm: _Norm) -> None:
         # (x, weight, bias, mean, variance, …), and the ε before the last or last
         epsilon = node.args[7 if node.target is BATCH_NORMS[0] else 6]
         with module.graph.inserting_before(node):
+            # The running statistics are no argument any more, and fall to the clean-up below.
             made = module.graph.call_module(name, (*node.args[:3], epsilon))
         for values in values_of_norm(node):
             made.meta = dict(values.meta)
@@ -204,6 +207,7 @@ def estimated(
     )
 
     def measure(batch: Batch) -> Callable[[str], Block]:
+        # The stem runs once a batch, for all stretches; its statistics are a stretch of their own.
         with ledger.noted() as of_stem:
             walk = begin(batch)
 
@@ -233,6 +237,8 @@ def _batch_size(network: ResidualNetwork, examples: int) -> int:
             f"{network.name} takes {only} examples at a time and no others: estimate its statistics on a "
             f"multiple of {only}, got {examples}"
         )
+    # As few batches as the most allows, and those as equal as can be: a remainder of three would count with the
+    # noise of three.
     return only or -(-examples // -(-examples // MOST_TOGETHER))
 
 
@@ -248,6 +254,8 @@ def _block(moments: Sequence[Moments]) -> dict[str, np.ndarray[Any, Any]]:
 def _mean(blocks: Sequence[Block], device: torch.device) -> list[Moments]:
     """Of the batches, each norm's statistics on the device."""
     weights = [int(block["examples"]) for block in blocks]
+    # The mean of the batches' variances, and not the variance of all examples, which the batches' different
+    # means would widen: a norm in training sees one batch.
     every = np.stack([block["moments"] for block in blocks]).astype(np.float64)
     mean = np.average(every, axis=0, weights=weights)
     both = torch.from_numpy(mean.astype(blocks[0]["moments"].dtype)).to(device)

@@ -128,6 +128,7 @@ def interchangeable(network: ResidualNetwork) -> list[tuple[int, ...]]:
     """
     stages: dict[tuple[object, ...], tuple[int, ...]] = {}
     for run in network.runs():
+        # By stage too: two of one shape can lie on two sides of a bridge.
         first = network.units[run[0]]
         # A place where the head reads the stream ends a run, and not the stage.
         at = first.stage, first.in_shape

@@ -82,10 +82,14 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
     # Piece by piece, since the logits of a language model are many times larger than its streams.
     for some in _pieces(values):
         own, theirs = values[some].float(), reference.logits[some].float()
+        # One NaN or infinity makes the sum one, and is found without a tensor of booleans. argmax would take
+        # NaN for the largest.
         finite, predicted = own.sum(-1).isfinite(), own.argmax(-1)
         normaliser = own.logsumexp(-1)
         if targets is not None:
             at = targets[some].clamp_min(0)
+            # A target that does not count (−100, clamped to 0 above) is scored all the same and left out of the
+            # mean.
             rows[0][some] = ((predicted != at) | ~finite).float()
             rows[1][some] = normaliser - own.gather(-1, at[..., None])[..., 0]
         if accepted is not None:
@@ -93,8 +97,11 @@ def scores(logits: Tensor, labels: Tensor | None, intact: Tensor | Reference) ->
             rows[0][some] = (~right.gather(-1, predicted[..., None])[..., 0] | ~finite).float()
             rows[1][some] = normaliser - own.masked_fill(~right, -torch.inf).logsumexp(-1)
         rows[2][some] = ((predicted == reference.predicted[some]) & finite).float()
+        # KL = Σ p (log p − log q) = Σ p (a − b) + log Σ eᵇ − log Σ eᵃ, for logits a of the intact network and b
+        # of this one. Two log-softmaxes would be two more tensors of the output's size.
         probability = (theirs - reference.normaliser[some][..., None]).exp_()
         divergence = theirs.sub(own).mul_(probability).sum(-1)
+        # Of equal outputs rounding leaves a few 1e-8 of either sign, and KL is not negative.
         rows[3][some] = (divergence + normaliser - reference.normaliser[some]).clamp_min(0)
     return torch.stack([_mean(row, kept) for row in rows])
 
@@ -224,6 +231,8 @@ def margin(output: Any, labels: Tensor | None, _: Any = None) -> Tensor:
     targets, kept = aligned_targets(logits, labels)
     assert targets is not None  # there are labels
     at = targets.clamp_min(0)[..., None]
+    # The largest other is the second where the true class is first. A copy of the logits without it would be as
+    # large as they are.
     two = values.float().topk(2, -1)
     other = torch.where(two.indices[..., :1] == at, two.values[..., 1:], two.values[..., :1])
     return _mean((values.gather(-1, at) - other)[..., 0].float(), kept)
@@ -279,4 +288,5 @@ def _pieces(values: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _mean(values: Tensor, kept: Tensor) -> Tensor:
+    # Not `values * kept`: NaN at a position that does not count would stay NaN.
     return torch.where(kept, values, 0.0).sum(1) / kept.sum(1)

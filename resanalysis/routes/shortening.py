@@ -92,6 +92,7 @@ class Shortened(nn.Module):
 
     def _place(self, path: str, pieces: Iterable[nn.Module]) -> None:
         """Put a step at a module path; an identity needs none."""
+        # A step of nothing would be a module in the written file that its reader wonders about.
         kept = [piece for piece in _opened(pieces) if not isinstance(piece, nn.Identity)]
         if not kept:
             return
@@ -196,6 +197,8 @@ def exported(network: ResidualNetwork, units: Iterable[int], example: Inputs) ->
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
         outputs = module(*args, **kwargs), program.module()(*args, **kwargs)
     for expected, got in zip(*map(_float_tensors, outputs), strict=True):
+        # What is written is what is used elsewhere, without this package: held to the pieces before anybody has
+        # it.
         difference = float((expected - got).abs().max() / expected.abs().max().clamp_min(1e-12))
         if not difference <= _TOLERANCE.get(expected.dtype, 1e-5):
             raise ResanalysisError(

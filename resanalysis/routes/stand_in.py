@@ -89,6 +89,8 @@ def with_means(
         for unit, values in zip(
             network.units, _branches(network, *entered(network, batch)), strict=True
         ):
+            # In double precision: float32 sums over thousands of images and places lose what a mean is read
+            # for.
             own = values[: batch.stop - batch.start].double()
             weights = own.new_ones(len(own), *[1] * (own.ndim - 1))
             if batch.kept_tokens is not None and own.ndim == 3:
@@ -110,6 +112,7 @@ def with_means(
             np.sum([block[f"{name}{unit.index}"] for block in blocks], axis=0)
             for name in ("sum", "count")
         )
+        # A place that every mask hides has no mean, and nothing stands in there.
         values = torch.from_numpy(total / np.maximum(count, 1))
         return _Constant(values.to(network.device, network.float_type))
 
@@ -152,6 +155,7 @@ def _channels_of_maps(nodes: list[fx.Node]) -> int:
     for node in nodes:
         if node.target is _aten.conv2d.default:
             place = 1
+        # A weight that is permuted (Keras' kernels) moves no channels of the stream.
         elif node.target is _aten.permute.default and node.all_input_nodes[0].op != "get_attr":
             order = cast("list[int]", node.args[1])
             place = [side % 4 for side in order].index(place) if len(order) == 4 else place
@@ -163,6 +167,7 @@ def _branches(network: ResidualNetwork, h: Tensor, side: Side) -> list[Tensor]:
     found: list[Tensor] = []
 
     def step(unit: ResidualUnit, h: Tensor, side: Side) -> Tensor:
+        # The branch runs twice. Its output out of `full` would have to be cut out of that graph.
         found.append(run_piece(unit.branch, h, side))
         return unit(h, side)
 
@@ -200,6 +205,7 @@ class _PairedStem(nn.Module):
 
     def forward(self, own: Inputs, donor: Inputs) -> tuple[Tensor, Side]:
         h, side = self._network.enter(own)
+        # By number behind the stem's own: unit i reads the side input `first + i`.
         return h, (*side, *_branches(self._network, *self._network.enter(donor)))
 
 

@@ -87,6 +87,7 @@ def brought(network: ResidualNetwork, place: str, device: torch.device) -> Resid
     for name, part in there.items():
         own = _tensors(part) if name.partition(".")[0] == place else {}
         for tensor in own.values():
+            # `skip`, `branch` and `full` of a unit hold the same weights, which are read once.
             if id(tensor) not in copies:
                 copies[id(tensor)] = tensor.detach().to(device, copy=True)
         if own:
@@ -108,6 +109,7 @@ def in_turn(
 
     The next one's are read while one is used, so two are there at a time.
     """
+    # A copy lets go of the interpreter while it runs, so that one thread is enough to read ahead.
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(brought, network, places[0], device)
         for following in (*places[1:], None):
@@ -148,6 +150,7 @@ class Walk:
             self.batches.batch(first, min(first + size, stop)) for first in range(start, stop, size)
         ]
         places = ["stem", *(turn.place for turn in self.plan.turns), "head"]
+        # Closed also where a step raises: else the next weights would be read for nobody.
         with closing(in_turn(self.network, places, self.batches.device)) as steps:
             network = next(steps)
             streams = {0: [network.enter(batch.inputs) for batch in each]}
@@ -201,6 +204,8 @@ def streamed(
     placed = placed_graphs(network, batches.device)
     walk = Walk(placed, len(routes), plan, batches, scorer)
     budget = free_memory(batches.device) // 4 if memory is None else memory
+    # A block of several batches shares one reading of the weights, and how many is what the streams leave of
+    # the memory.
     held = plan.most * stream_bytes(network) * batches.size
     size = batches.size * of_the_first(max(1, budget // held))
     # The bar over blocks would stand still for minutes; each has one of its own, over the network's parts.

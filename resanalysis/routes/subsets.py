@@ -57,6 +57,7 @@ def nested_subsets(
             found[size] = []
             drawn.append(size)
     taken: set[frozenset[int]] = set()
+    # Draw by draw and not size by size, so that each set is enlarged from its own.
     for draw in range(draws):
         units: frozenset[int] = frozenset()
         for size in drawn:

@@ -36,6 +36,7 @@ class PrefixTree:
         """The tree of numbered routes; ``size`` counts the steps below each node."""
         root = PrefixTree()
         for number, route in routes:
+            # Steps are frozen values, so that equal steps of two routes find the same child.
             path = [root]
             new = 0
             for step in route.steps:
@@ -46,6 +47,7 @@ class PrefixTree:
                 path.append(child)
             path[-1].ends.append(number)
             fresh_from = len(path) - new
+            # Only the steps that this route brings count, and for each node those that lie below it.
             for depth, node in enumerate(path):
                 node.size += len(path) - max(depth + 1, fresh_from)
         return root
@@ -67,6 +69,8 @@ class RouteBlock:
 
 def route_blocks(routes: Sequence[Route]) -> list[RouteBlock]:
     """Routes in an order that keeps common prefixes together, in blocks of bounded work."""
+    # In any order that sorts by steps, routes of a common prefix are neighbours; which order it is does not
+    # matter.
     order = sorted(
         range(len(routes)), key=lambda number: [_sort_key(s) for s in routes[number].steps]
     )
@@ -76,6 +80,8 @@ def route_blocks(routes: Sequence[Route]) -> list[RouteBlock]:
     for number in order:
         steps = routes[number].steps
         cost = len(steps) - (_shared(before, steps) if blocks[-1] else 0)
+        # A block is walked, and kept in the store, by itself. So the first route of the next one pays for its
+        # whole length.
         if blocks[-1] and work + cost > _BLOCK_STEPS:
             blocks.append([])
             work, cost = 0, len(steps)
@@ -114,6 +120,8 @@ def walk_tree(
     ----------
     arrive : called with the numbers of the routes that end where the stream is, and what the head takes.
     """
+    # A loop and not a call for the largest subtree: this frame would hold its stream until the last route
+    # ended.
     while True:
         if tree.ends:
             arrive(tree.ends, h, side)
@@ -131,6 +139,7 @@ def run_step(network: ResidualNetwork, step: Step, h: Tensor, side: Side) -> tup
     match step:
         case Bridge(unit):
             return network.reach(unit, h, side)
+        # `full` has skip, branch and join in one graph; any other factor needs the branch by itself.
         case Full(unit, 1.0):
             return network.units[unit](h, side), side
         case Full(unit, factor):

@@ -65,6 +65,7 @@ def schedule(network: ResidualNetwork, routes: Sequence[Route]) -> Schedule:
     queue.arrive(PrefixTree.of(list(enumerate([*routes, intact(network)]))))
     order = [f"{kind}{unit}" for unit in range(len(network)) for kind in ("bridge", "unit")]
     turns: list[Turn] = []
+    # What waits for a part that has passed in this round is served in the next one.
     while queue.waiting:
         for place in order:
             moves = queue.served(place)
@@ -99,6 +100,7 @@ class _Queue:
     def served(self, place: str) -> list[Move]:
         """All that waits for a part, and what then waits for it again."""
         moves: list[Move] = []
+        # A route that repeats a unit waits for it again, and is served while its weights are there.
         while place in self.waiting:
             for step, source, child in self.waiting.pop(place):
                 moves.append(Move(step, source, self.arrive(child)))
@@ -129,6 +131,7 @@ def _marked(turns: Sequence[Turn], kept: dict[int, list[int]]) -> tuple[list[Tur
             alive += 1
             most = max(most, alive)
             left[move.source] -= 1
+            # A stream that some route ends with is read once more, by the head.
             last = left[move.source] == 0 and move.source not in kept
             alive -= last
             moves.append(replace(move, last=last))

@@ -69,6 +69,7 @@ def unpacked(block: Block) -> list[list[Record]]:
     ]
     for name in names:
         shapes = block[f"shape:{name}"]
+        # The last end is that of all, which `split` does not take.
         ends = np.cumsum(shapes.prod(-1).ravel())[:-1]
         pieces = iter(np.split(block[f"whole:{name}"], ends))
         for row, own in zip(shapes, found, strict=True):

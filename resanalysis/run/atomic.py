@@ -52,16 +52,20 @@ def write_together(contents: Mapping[Path, bytes], *, every_process: bool = Fals
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # In the folder of the file itself: a rename is atomic within one file system only.
             handle, temporaries[path] = tempfile.mkstemp(
                 dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
             )
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
+                # Else a name could, after a power cut, stand for content that never came to the disk.
                 os.fsync(file.fileno())
+            # mkstemp's files are readable by their owner alone; results are as any file that the user makes.
             os.chmod(temporaries[path], 0o666 & ~_umask())
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
+    # Ctrl-C too. What was replaced before stays replaced: its digest in the manifest tells.
     except BaseException as error:
         for temporary in temporaries.values():
             with suppress(OSError):
@@ -106,6 +110,7 @@ def locked(folder: Path, *, wait: bool = False) -> int | None:
     if fcntl is None:
         return -1
     while True:
+        # The folder and no lock file: nothing is left when a process is killed.
         handle = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -135,6 +135,7 @@ def _not_as_recorded(model: str, part: Any, intact: Rate) -> list[str]:
         return []
     hits = (round(rate.error * rate.n) for rate in (intact, recorded))
     measured_hits, recorded_hits = hits
+    # Two rates of examples that need not be the same: Newcombe's interval, which needs no pairs.
     low, high = confint_proportions_2indep(
         measured_hits, intact.n, recorded_hits, recorded.n, method="newcomb", alpha=1 - LEVEL
     )

@@ -55,6 +55,7 @@ def compared(
             found.setdefault(stem, []).append(table.assign(model=label))
     joined = {stem: pd.concat(frames, ignore_index=True) for stem, frames in found.items()}
     first = found[experiment.stem][0]
+    # `concat` keeps no attributes.
     joined[experiment.stem].attrs = {**first.attrs, "models": list(several.parts)}
     done = time.perf_counter()
     x, y = experiment.curve

@@ -96,6 +96,7 @@ class Run:
     def close(self) -> None:
         """Release the folder; what was computed stays for the next run."""
         with suppress(OSError):
+            # Each fails, and ends this, where something is left: an interrupted run, another command, results.
             self._partial.rmdir()  # only where it is empty
             self._partial.parent.rmdir()
             if self._made:
@@ -181,6 +182,7 @@ class Run:
         if not ranks().first:
             return
         for path in self._kept:
+            # This run has the lock of its command, and so of these names.
             remove_left_over(path)
         write_together(self._kept)
         entry = {
@@ -195,13 +197,16 @@ class Run:
             "facts": facts,
             "files": [path.name for path in self.files],
             "sha256": {
-                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files
+                # Of what is on the disk, and not of what was meant to be.
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in self.files
             },
             "versions": versions(),
             "started": self._started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         merge_manifest(self.out, self.command, entry)
+        # Last of all: whoever is killed before goes on from them.
         _remove(self._stores)
 
 

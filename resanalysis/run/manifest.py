@@ -78,6 +78,8 @@ def damaged(out: Path) -> list[str]:
 
 def merge_manifest(out: Path, command: str, entry: Mapping[str, Any]) -> None:
     """Put one command's entry into ``manifest.json``; the entries of other commands stay."""
+    # Reading and writing are one thing: two commands that end together in one folder would each leave the
+    # other's entry out.
     lock = locked(out, wait=True)
     try:
         remove_left_over(out / "manifest.json")

@@ -75,6 +75,8 @@ class Analysis:
 
     def store(self) -> PartialStore:
         """Where finished blocks of exactly this computation are."""
+        # Batch size and progress are left out, which change no number: a run may go on with others. Versions
+        # that can change one are in it.
         known = ("resanalysis", "torch")
         fingerprint: dict[str, Any] = {
             "command": self.run.command,
@@ -172,6 +174,7 @@ def measured(
     -------
     dict : the tables by stem, the experiment's own first.
     """
+    # What is recorded are `analysis.options`: a function has no text, and its source is in `code`.
     options = {**analysis.options, **(functions or {})}
     if experiment.takes in ("data", "modules"):
         options |= {"seed": analysis.seed, "store": analysis.store(), **running}

@@ -33,6 +33,7 @@ CARRIED, RECORDED, SHIPPED = (
 SAMPLE_BYTES = 1_000_000
 # A checkpoint nobody vouches for names these: single files of known layouts, no folder to search.
 _FOUND_AGAIN = ("cifar10", "cifar100", "fashion-mnist", "mnist")
+_Numbers = tuple[float, ...] | None
 
 
 def data_for(
@@ -51,9 +52,7 @@ def data_for(
     """
     how = how or Reading()
     info = info or ModelInfo(source)  # of which nothing is known
-    mean, std = how.mean, how.std
-    if info.preprocessing is not None and not (how.normalize or mean or std):
-        mean, std = info.preprocessing.mean, info.preprocessing.std
+    mean, std = _mean_and_std(info.preprocessing, how)
     known = _recorded_pixels(info.preprocessing)
     of_text = source.startswith("text:")
     data = dataset(
@@ -73,14 +72,20 @@ def data_for(
         positions=info.positions if of_text else None,
         predicted=info.predicts,
     )
-    said = (how.image_size, how.crop, how.interpolation)
-    if data.pixels is not None and known is None and None in said:
-        _tell_of_pixels(data.pixels, info.name)
-    if known is not None and data.pixels is None and data.mean is not None:
+    if known is not None:
         _tell_of_size(data, known, info.name)
+    elif None in (how.image_size, how.crop, how.interpolation):
+        _tell_of_pixels(data, info.name)
     if info.vocabulary is not None:
         check_vocabulary(data, info.vocabulary, info.name)
     return data
+
+
+def _mean_and_std(recorded: Preprocessing | None, how: Reading) -> tuple[_Numbers, _Numbers]:
+    """What the user says, else what the model records; never the mean of one with the std of the other."""
+    if recorded is None or how.normalize or how.mean or how.std:
+        return how.mean, how.std
+    return recorded.mean, recorded.std
 
 
 def _recorded_pixels(recorded: Preprocessing | None) -> Pixels | None:
@@ -94,18 +99,23 @@ def _recorded_pixels(recorded: Preprocessing | None) -> Pixels | None:
     return Pixels((high, wide), resize, said_by="the size that the model records")
 
 
-def _tell_of_pixels(pixels: Pixels, model: str) -> None:
-    warn(
-        printable(
-            f"nothing says which images {model} was made for: {pixels}. If it was made for others, say "
-            "--image-size, --crop and --interpolation: errors may be off by a point"
-        ),
-        stacklevel=2,
+def _tell_of_pixels(data: Dataset, model: str) -> None:
+    """Files of images were read in the usual way, for want of a better one."""
+    if data.pixels is None:
+        return
+    text = (
+        f"nothing says which images {model} was made for: {data.pixels}. If it was made for others, say "
+        "--image-size, --crop and --interpolation: errors may be off by a point"
     )
+    warn(printable(text), stacklevel=2)
 
 
 def _tell_of_size(data: Dataset, known: Pixels, model: str) -> None:
     """Arrays are taken as they are, in whatever size: a network that pools at its end takes any."""
+    if (
+        data.pixels is not None or data.mean is None
+    ):  # read in the size that the model records; no images
+        return
     inputs = data.batch(0, 1)[0]
     size = tuple(inputs.shape[2:]) if isinstance(inputs, Tensor) else known.size
     if size != known.size:
@@ -174,6 +184,8 @@ def _found_again(info: ModelInfo | None, tested: DataRecord, how: Reading) -> Da
         return data_for(info, tested.source, how)
     scheme, colon, place = tested.source.partition(":")
     known = scheme in _FOUND_AGAIN if colon else tested.source.endswith(".npz")
+    # The file says which path to open. Nothing but known layouts is opened for it, and nothing on another
+    # machine, where Windows would log in by itself.
     if not known or (place or scheme).startswith(("//", "\\\\")):  # a path of another machine
         return None
     try:

@@ -108,6 +108,7 @@ def pack(
             sample=sample if with_sample else None,
             packed={"model": model, "model_sha256": loaded.model_sha256, "score": score},
         )
+        # Read as a stranger would, by its name and nothing else; only then does it get its name.
         _check_same(loaded.module, load(partial), kept, out)
         os.replace(partial, out)
     finally:

@@ -124,6 +124,7 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
     elif how.needs_data:
         data, source, data_from = own_data(model, module, info, how)
     example = _example(model, data, info, how.input_shape)
+    # Before anything longer: an image of the wrong size is told as such, and not as a failed capture.
     check_fit(module, example, info, model, source or "--input-shape")
     return Loaded(
         module=module,

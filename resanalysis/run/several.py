@@ -164,6 +164,7 @@ def _check_same_examples(parts: Mapping[str, Subject | Loaded]) -> None:
 
 def examples_sha256(data: Dataset) -> str:
     """Of the examples, however they are normalised."""
+    # The digest is of normalised values, and each model has its own normalisation.
     return replace(data, mean=(0.0,), std=(1.0,)).sha256
 
 
@@ -173,6 +174,8 @@ def _residual_or_plain(loaded: Loaded, how: Reading) -> Subject:
     if not how.plain:
         return unraveled(loaded, how)
     try:
+        # Residual first: a residual network can be read as a chain of layers too, those that all of its paths
+        # pass.
         return unraveled(loaded, replace(how, plain=False))
     except UnravelError:
         return unraveled(loaded, how)

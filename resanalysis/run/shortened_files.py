@@ -35,6 +35,7 @@ def remaining_state(
     dict : copies, by the model's names; tensors that were tied still are. What no unit reads (counters
         of batch norm layers, parts of the model beside the chain) stays, unless all else in its layer went.
     """
+    # By storage and not by name: pieces call the weights by names of their own, and tied ones have several.
     kept = {_identity(tensor) for tensor in _tensors([Shortened(network, units)])}
     gone = {_identity(tensor) for tensor in _tensors(network.parts().values())} - kept
     state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}

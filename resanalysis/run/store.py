@@ -32,6 +32,7 @@ class PartialStore:
         return len(list(self.folder.glob("*.npz")))
 
     def _path(self, key: str) -> Path:
+        # Keys name routes and options, longer and in more characters than a file name may be.
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
     def within(self, name: str) -> PartialStore:

@@ -179,6 +179,7 @@ def _mistakes(study: Study) -> list[str]:
         for step in study.at(scale):
             for name in sorted(names_in(step.command) - study.values(scale).keys() - {OUT, STUDY}):
                 wrong.append(f"step {step.name} uses {{{name}}}, which [needs] does not have")
+            # In order, so that steps wait for those before them alone and never in a circle.
             for name in sorted(step.after() - before):
                 wrong.append(f"step {step.name} reads what step {name} writes: no step before it")
             before.add(step.name)

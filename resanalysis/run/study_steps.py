@@ -133,6 +133,7 @@ def _ended(task: Task, before: Mapping[str, Future[str]], how: Running) -> str:
         return ""
     how.say(f"{name}: resanalysis {shlex.join(task.words)}")
     code, said = _run(task, how)
+    # It was the user's Ctrl-C, which reaches every process of the terminal: no step begins after it.
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
@@ -150,6 +151,7 @@ def _run(task: Task, how: Running) -> tuple[int, str]:
     # The child finds the packages that this process found, wherever it was started.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if how.jobs > 1:
+        # Steps at once share the processors, where each would start a thread for all of them.
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // how.jobs)))
     heard = subprocess.PIPE if silent else None
     done = subprocess.run(line, env=environment, stdout=heard, stderr=heard, text=True, check=False)

@@ -170,6 +170,7 @@ def _check_other_size(network: ResidualNetwork, loaded: Loaded, output: str | No
     assert loaded.data is not None
     sizes = getattr(loaded.data.source, "sizes", ())
     chosen = [sizes[index] for index in loaded.data.indices]
+    # The capture may have fixed a size that its one example had.
     place = next((number for number, size in enumerate(chosen) if size != chosen[0]), None)
     if place is not None:
         check_same_output(network, loaded.module, loaded.data.batch(place, place + 1)[0], output)

@@ -58,6 +58,7 @@ def resampled(
     for done in range(0, resamples, _AT_ONCE):
         rows = min(_AT_ONCE, resamples - done)
         chosen = generator.integers(0, n, (rows, n))
+        # Each row counts in a stretch of n places of its own, so that one `bincount` does for all.
         places = chosen + n * np.arange(rows)[:, None]
         counts = np.bincount(places.ravel(), minlength=rows * n)
         yield counts.reshape(rows, n).astype(np.float64)
@@ -116,10 +117,13 @@ def _bca_tails(estimate: float, drawn: Floats, acceleration: float, tails: Float
     # bit of a sum depends on how many examples ran at a time, and must not move an interval.
     rounding = 1e-12 * max(abs(estimate), float(np.abs(drawn).max(initial=0)))
     below = float((drawn < estimate - rounding).mean() + (drawn <= estimate + rounding).mean()) / 2
+    # All resamples on one side of the estimate: the bias would be infinite, and cannot be corrected.
     if not 0 < below < 1:
         return tails
     bias = float(stats.norm.ppf(below))
     shifted = bias + stats.norm.ppf(tails)
+    # Efron 1987: Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z))), z the normal quantile of a tail, z₀ the bias, a the
+    # acceleration.
     return np.asarray(stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
 
 
@@ -140,11 +144,14 @@ def mean_band(
     whole = bool(there.all())
 
     def means(weights: Floats) -> Floats:
+        # NaN would spread through the product. So values are 0 there, and how many were drawn is counted
+        # beside.
         total = weights.sum(1, keepdims=True) if whole else weights @ known.T
         with np.errstate(invalid="ignore", divide="ignore"):
             return (weights @ filled.T) / total
 
     with np.errstate(invalid="ignore", divide="ignore"):
+        # a = Σ d³ / 6 (Σ d²)^1.5 of the deviations d: for a mean the jackknife has a closed form.
         off = np.where(there, data - (filled.sum(1) / known.sum(1))[:, None], 0.0)
         skew = (off**3).sum(1) / (6 * (off**2).sum(1) ** 1.5)
     acceleration = np.where(np.isfinite(skew), skew, 0.0)  # equal values have no skewness

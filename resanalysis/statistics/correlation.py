@@ -99,6 +99,7 @@ def _pairs(x: ArrayLike, y: ArrayLike, method: str) -> tuple[Floats, Floats]:
 
 def _kendall(x: Floats, y: Floats, weights: Floats) -> Floats:
     """τ_b of samples in which pair i occurs ``weights[:, i]`` times: (resamples,)."""
+    # What a resample has twice is tied with itself, sign 0, and so counts as τ_b counts ties.
     sx, sy = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
 
     def total(signs: Floats) -> Floats:
@@ -113,6 +114,7 @@ def _spearman(x: Floats, y: Floats, weights: Floats) -> Floats:
     n = weights.sum(1, keepdims=True)
 
     def centred_ranks(values: Floats) -> Floats:
+        # The rank in the resample: how much of it lies below, and the middle of its ties.
         below = weights @ (values[:, None] < values)
         tied = weights @ (values[:, None] == values)
         return below + (tied + 1) / 2 - (n + 1) / 2

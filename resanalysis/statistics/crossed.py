@@ -64,6 +64,8 @@ def crossed_means(
         return []
     examples = blocks[0].shape[1]
     drawn = np.empty((resamples, len(blocks)))
+    # Streams of chance of their own: 1 is that of the examples, 2, 3, … those of each block's draws. A block
+    # more changes no other's interval.
     over_draws = [
         resampled(len(block), resamples=resamples, seed=[seed, 2 + number])
         for number, block in enumerate(blocks)
@@ -77,6 +79,7 @@ def crossed_means(
             times = next(over_draws[number])
             if listed[number]:
                 times = np.ones_like(times)
+            # tᵀ X w, for the times t and w that the resample has each draw and each example.
             sums = np.einsum("rn,rn->r", times @ block.astype(np.float64), weights)
             drawn[rows, number] = sums / block.size
     return [

@@ -68,6 +68,7 @@ def equivalence(
         raise ResanalysisError(
             "all seeds gave the same number: they say nothing of how much seeds differ"
         )
+    # Two one-sided tests, both of which must succeed: one + margin > other, and one − margin < other.
     above: Any = stats.ttest_ind(first + margin, second, equal_var=False, alternative="greater")
     below: Any = stats.ttest_ind(first - margin, second, equal_var=False, alternative="less")
     both: Any = stats.ttest_ind(first, second, equal_var=False).confidence_interval(1 - 2 * alpha)

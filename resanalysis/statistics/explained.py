@@ -39,6 +39,7 @@ def explained_variance(
     found = _share(of_each.mean(1), foretold.mean(1))
     drawn: list[Floats] = []
     for start in range(0, resamples, 100):
+        # Examples are drawn once for both, so that what they have in common stays in common.
         weights = generator.multinomial(n, np.full(n, 1 / n), min(100, resamples - start)) / n
         drawn.append(_share(weights @ of_each.T, weights @ foretold.T))
     low, high = np.quantile(np.concatenate(drawn), [0.5 - level / 2, 0.5 + level / 2])

@@ -86,6 +86,7 @@ def wilson(successes: ArrayLike, n: int, level: float = 0.95) -> tuple[Floats, F
         raise ResanalysisError(f"a rate needs at least one trial, got n = {n}")
     counts = np.asarray(successes, dtype=np.float64)
     low, high = proportion_confint(counts, n, alpha=1 - level, method="wilson")
+    # At 0 and n the formula's ends are 0 and 1 up to a last digit, on either side.
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
@@ -114,4 +115,6 @@ def paired_rate_difference(first: ArrayLike, second: ArrayLike, level: float = 0
     variance = (gained + lost - (gained - lost) ** 2 / total) / total**2
     half = float(stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance))
     mean = float(one.mean() - other.mean())
+    # The interval is about the adjusted difference, which is nearer 0. Of few examples it can leave the plain
+    # one out, and is widened to hold it.
     return Interval(mean, min(mean, max(-1.0, middle - half)), max(mean, min(1.0, middle + half)))

@@ -60,6 +60,7 @@ def best_affine(sums: Floats) -> Affine:
     """
     width = len(sums) - 1
     rows, total = sums[0, 0], sums[0, 1:]
+    # Σ (x − x̄)(y − ȳ) = Σ xy − Σx Σy / M.
     about = sums[1:, 1:] - np.outer(total[:width], total) / rows
     gram, cross = about[:, :width], about[:, width:]
     # What is left of a constant column is rounding of its size, and no spread.

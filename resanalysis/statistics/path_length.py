@@ -112,6 +112,7 @@ def central_interval(
     held: Fraction | float = 0
     for high, probability in enumerate(probabilities):
         held += probability
+        # Both ends only move right: n steps for n lengths, exact where the probabilities are fractions.
         while held - probabilities[low] >= wanted:
             held -= probabilities[low]
             low += 1

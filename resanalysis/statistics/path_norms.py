@@ -84,13 +84,14 @@ def times(value: float, count: int) -> float:
     if not math.isfinite(value):
         return value
     try:
+        # Of a thousand units and more the count alone is beyond floats, where the product is not.
         return float(Fraction(value) * count)
     except OverflowError:
         return math.inf
 
 
 def root_of_count(count: int) -> float:
-    """Square root of a whole number of up to 600 digits, the paths of a 1202-layer network and more."""
+    """Square root of a whole number of up to 590 digits, the paths of a 1202-layer network and more."""
     return float(math.isqrt(count * 10**20)) / 1e10
 
 

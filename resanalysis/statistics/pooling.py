@@ -29,6 +29,7 @@ def curves(frame: pd.DataFrame, x: str, y: str, *, level: float = 0.95) -> pd.Da
     place = known[x].to_numpy(dtype=np.float64)
     if len(np.unique(place)) > MOST_PLACES:
         edges = np.linspace(place.min(), place.max(), 21)
+        # The largest place lies on the last edge, and belongs to the last bin.
         inside = np.clip(np.digitize(place, edges) - 1, 0, 19)
         place = (edges[:-1] + edges[1:])[inside] / 2
     rows: list[dict[str, object]] = []

@@ -30,6 +30,7 @@ def standings(low: ArrayLike, high: ArrayLike, k: int) -> list[Standing]:
 
 
 def _standing(smaller: int, larger: int, k: int, rest: int) -> Standing:
+    # `rest` is n − k: of the n − 1 others, all but k − 1. An end that is NaN is neither above nor below: open.
     if smaller >= rest:
         return "most"
     if larger >= rest:

@@ -74,8 +74,10 @@ def _halved(values: ArrayLike, base: ArrayLike) -> Floats:
 def _bets(rows: Floats, level: float) -> Floats:
     """What is staked on each value (K, N), from the values before it alone."""
     number = np.arange(1, rows.shape[1] + 1)
+    # As if one value of ½ with variance ¼ had come before: the first bets are small, and no variance is 0.
     mean = (0.5 + np.cumsum(rows, axis=1)) / (number + 1)
     spread = (0.25 + np.cumsum((rows - mean) ** 2, axis=1)) / (number + 1)
+    # One place later: a bet that knew its own value would be none, and the sequence would not hold.
     before = np.hstack([np.full((len(rows), 1), 0.25), spread[:, :-1]])
     return np.sqrt(2 * np.log(2 / (1 - level)) / (before * number * np.log1p(number)))
 
@@ -83,6 +85,8 @@ def _bets(rows: Floats, level: float) -> Floats:
 def _capital(rows: Floats, bets: Floats, mean: Floats) -> Floats:
     """Log of what one unit has become (K, N) by betting that the means are above ``mean`` (K,)."""
     against = mean[:, None]
+    # A bet against m loses m times its stake at most: with this bound half of the capital stays, and its log is
+    # finite.
     grown = np.log1p(np.minimum(bets, _MOST / against) * (rows - against))
     return np.cumsum(np.nan_to_num(grown, copy=False), axis=1)  # after its end a row bets no more
 
@@ -96,6 +100,7 @@ def _lowest(rows: Floats, bets: Floats, level: float) -> Floats:
     out, kept = np.zeros(len(rows)), np.ones(len(rows))
     for _ in range(_HALVINGS):
         middle = (out + kept) / 2
+        # Ville: the capital against the true mean ever reaches 2/α with probability α/2 at most. Two gamblers.
         ruled_out = _capital(rows, bets, middle).max(1) >= np.log(2 / (1 - level))
         out, kept = np.where(ruled_out, middle, out), np.where(ruled_out, kept, middle)
     return out

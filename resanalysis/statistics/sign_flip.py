@@ -36,7 +36,7 @@ def sign_flip_p(values: ArrayLike, *, resamples: int = 9999, seed: int = 0) -> F
     p_values = np.full(data.shape[1], np.nan)
     data = data[:, usable]
     n = len(data)
-    # A flip and its opposite give the same size: the first sign can stay.
+    # A flip and its opposite give the same size: one of the signs can stay.
     exact = n < 60 and 2 ** (n - 1) <= resamples + 1
     flips = 2 ** (n - 1) if exact else resamples
     generator = np.random.default_rng(seed)

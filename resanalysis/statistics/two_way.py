@@ -60,6 +60,8 @@ def two_way(
     of_rows = row_means.var(0, ddof=1) / rows
     of_columns = column_means.var(0, ddof=1) / columns
     cells = rows * columns
+    # Σ (cell − row mean − column mean + mean)², multiplied out: no table has to be held. Of large tables with
+    # little in their cells it is a difference of near numbers, hence the clip.
     rest = (
         squares
         - columns * (row_means**2).sum(0)

@@ -125,6 +125,7 @@ def _crossed(value: Floats, drawn: Floats, listed: bool, seed: Sequence[int]) ->
         return Crossed(mean, np.nan, np.nan, se_draws, _spread(over_examples), np.nan)
     both = over_examples
     if not listed:
+        # Resample r of the networks on resample r of the examples: both vary at once, as in `crossed_means`.
         times = np.concatenate(list(resampled(draws, resamples=len(drawn), seed=seed)))
         both = (times * drawn).sum(1) / draws
     low, high = _ends(np.array([mean]), both[:, None])

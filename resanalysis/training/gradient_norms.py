@@ -37,6 +37,7 @@ def gradient_norms(
         if isinstance(module, nn.Conv2d | nn.Linear)
     ]
     device = weights[0][1].device
+    # In training mode batch norm moves its running statistics, and counts.
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     training = model.training
     model.train()
@@ -44,6 +45,7 @@ def gradient_norms(
     for start in range(0, min(len(examples), batches * batch_size), batch_size):
         images, labels = examples.batch(slice(start, start + batch_size))
         loss = F.cross_entropy(model(images.to(device)), labels.to(device))
+        # Not `backward`, which would leave its gradients where the next step of the training adds to them.
         gradients = torch.autograd.grad(loss, [weight for _, weight in weights])
         norms.append([float(gradient.norm()) for gradient in gradients])
     model.train(training)

@@ -66,6 +66,8 @@ class TrainingState:
         ResanalysisError : if it is of another recipe or seed, or of another version of this program.
         """
         content: dict[str, Any] = torch.load(path, weights_only=True)
+        # Weights of one recipe under another's name would be the worst outcome, and nothing later would show
+        # it.
         if content["recipe"] != asdict(recipe) or content["seed"] != seed:
             raise ResanalysisError(
                 f"{path} is a run of another recipe or seed ({content['recipe']}, seed "

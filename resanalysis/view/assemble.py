@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from resanalysis.network import ResidualNetwork, ResidualUnit, SkipKind
 from resanalysis.view.capture import Captured
-from resanalysis.view.cut import Cut, Cutter, depends_on
+from resanalysis.view.cut import Cut, Cutter, batch_axis, depends_on
 from resanalysis.view.errors import UnravelError
 from resanalysis.view.links import Link, link
 from resanalysis.view.naming import layer_path, module_path, unit_names
@@ -59,6 +59,7 @@ def stages(spans: Sequence[Cut], bridges: Sequence[Cut | None]) -> list[int]:
         shape_of(span.start) != shape_of(span.end) or bridge is not None
         for span, bridge in zip(spans, bridges, strict=True)
     ]
+    # The first unit begins stage 0, transition or not.
     return list(itertools.accumulate([0, *begins[1:]]))
 
 
@@ -77,13 +78,15 @@ def _head(
     """From the last unit to the output, or to several outputs, and where those read the stream before."""
     start, end = links[-1].exit, trunk.nodes[-1]
     if not outputs:
-        return Cut(start, end), ()
+        return Cut(start, end, is_head=True), ()
+    # Dependence by values: an output that reads the stream only through a mask reads it all the same.
     taps = _taps(outputs, links, depends_on(captured.module.graph, links[0].entry))
 
     def together(_graph: fx.Graph, copied: Callable[[fx.Node], fx.Node]) -> tuple[fx.Node, ...]:
         return tuple(copied(node) for node in outputs)
 
-    return Cut(start, end, make=together, needs=outputs, taps=tuple(taps.values())), tuple(taps)
+    at = tuple(taps.values())
+    return Cut(start, end, make=together, needs=outputs, taps=at, is_head=True), tuple(taps)
 
 
 def _units(
@@ -93,6 +96,7 @@ def _units(
     trunk: Trunk,
     module: fx.GraphModule,
 ) -> tuple[ResidualUnit, ...]:
+    # Tied weights under each of their names: the graph may read any of them.
     parameters = dict(module.named_parameters(remove_duplicate=False))
     paths = [module_path(item.addition.node) for item in links]
     names = unit_names(paths, [_weights(item.addition, trunk, parameters) for item in links])
@@ -124,6 +128,7 @@ def _taps(
     """
     at = {item.exit: position for position, item in enumerate(links, start=1)}
     at[links[0].entry] = 0
+    # A tensor made inside a unit is no place to stop at: a lesion could not say what it is then.
     inside = {
         node: index
         for index, item in enumerate(links)
@@ -138,6 +143,7 @@ def _taps(
             continue
         seen.add(node)
         if node in at:
+            # What leaves the last unit is the head's own stream, and no tap.
             if at[node] < len(links):
                 found[at[node]] = node
         elif node in inside:
@@ -152,6 +158,7 @@ def _taps(
 
 
 def _unit_cuts(item: Link) -> dict[str, Cut]:
+    # They overlap: a route runs `full` alone, or `whole` and the join, or skip and branch by themselves.
     addition = item.addition
     return {
         "skip": Cut(item.entry, addition.skip),
@@ -183,14 +190,17 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Shape without the batch dimension; a symbolic length is given by its value in the example."""
     value = node.meta["val"]
     assert isinstance(value, Tensor)
-    return tuple(
-        length if isinstance(length, int) else int(length.node.hint) for length in value.shape[1:]
-    )
+    lengths = [
+        length if isinstance(length, int) else int(length.node.hint) for length in value.shape
+    ]
+    del lengths[batch_axis(node)]
+    return tuple(lengths)
 
 
 def _weights(addition: Addition, trunk: Trunk, parameters: Mapping[str, Tensor]) -> dict[str, int]:
     """Module paths of the layers with weights that only the branch has, in order, with their numbers."""
     region = between(addition.split, addition.branch, trunk.stream)
+    # What skip and branch share (the pre-activation of a transition) names neither.
     region -= between(addition.split, (addition.skip,), trunk.stream)
     found: dict[str, int] = {}
     for node in sorted(node for node in region if node.op != "get_attr"):
@@ -214,6 +224,7 @@ def _weights_read(node: fx.Node, trunk: Trunk) -> list[str]:
 
 def _parameter_count(item: Link, parameters: Mapping[str, Tensor], trunk: Trunk) -> int:
     region = between(item.entry, (item.exit,), trunk.stream)
+    # By name, so that a weight that is read twice counts once.
     read = {str(node.target) for node in region if node.op == "get_attr"}
     return sum(parameters[name].numel() for name in read if name in parameters)
 
@@ -222,6 +233,7 @@ def _skip_kind(item: Link, parameters: Mapping[str, Tensor], trunk: Trunk) -> Sk
     addition = item.addition
     if addition.skip is item.entry:
         return "identity"
+    # First: the weights of its gate would make it a projection.
     if _is_carry(addition):
         return "gate"
     region = between(addition.split, (addition.skip,), trunk.stream)

@@ -66,14 +66,18 @@ def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
     # Two rows are enough for a capture, and one would be taken for the only size there is.
     program = _export(model, example if sizes is not None else of_size(example, 2), sizes)
     module = graph_of(program)
-    batch_size = _fixed_batch_size(module.graph)
+    batch_size = _fixed_batch_size(module.graph, sizes is not None)
     if batch_size is not None and sizes is None:  # then of the size the user gave
         program = _export(model, example, sizes)
         module = graph_of(program)
-        batch_size = _fixed_batch_size(module.graph)
+        batch_size = _fixed_batch_size(module.graph, False)
+    # A piece is given streams that others keep, the evaluator's tree for one: an operation in place would
+    # change what they read later.
     if not made_functional(module):
         module = graph_of(program.run_decompositions({}))
     freeze(module)
+    # In this order: rows of tokens are found by their reshapes, so views must be reshapes by then, and no copy
+    # may stand between them.
     allow_any_layout(module.graph)
     drop_transparent(module.graph)
     keep_tokens_apart(module.graph)
@@ -105,6 +109,8 @@ def _export(model: nn.Module, example: Inputs, sizes: Any) -> ExportedProgram:
     args, kwargs = as_arguments(example)
     with evaluation_mode(model), torch.no_grad():
         try:
+            # Run before it is captured: an example that does not fit is told apart from a model that cannot be
+            # captured.
             model(*args, **kwargs)
         except (Exception, SystemExit) as error:
             raise UnravelError(
@@ -113,6 +119,8 @@ def _export(model: nn.Module, example: Inputs, sizes: Any) -> ExportedProgram:
             ) from error
         shapes = _batch_dimensions(model, args, kwargs) if sizes is None else sizes
         try:
+            # Not strict: the model's own Python runs, on tensors without data, where Dynamo would have to know
+            # every statement in it.
             return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
         except (Exception, SystemExit) as error:
             raise UnravelError(
@@ -156,12 +164,21 @@ def _user_line(error: BaseException) -> str:
     return f", at {Path(last.filename).name}:{last.lineno} `{(last.line or '').strip()}`"
 
 
-def _fixed_batch_size(graph: fx.Graph) -> int | None:
-    """The batch size the graph was specialised to, if it was."""
-    for node in graph.nodes:
-        value = node.meta.get("val")
-        if node.op == "placeholder" and isinstance(value, Tensor) and value.ndim:
-            size = value.shape[0]
-            symbolic = isinstance(size, torch.SymInt) and not size.node.expr.is_number
-            return None if symbolic else int(size)
-    return None
+def _fixed_batch_size(graph: fx.Graph, anywhere: bool) -> int | None:
+    """The batch size the graph was specialised to, if it was.
+
+    Parameters
+    ----------
+    anywhere : whether any dimension of an input may be the batch's, as in a part that takes tokens first.
+    """
+    values = [node.meta.get("val") for node in graph.nodes if node.op == "placeholder"]
+    shapes = [value.shape for value in values if isinstance(value, Tensor) and value.ndim]
+    looked_at = [length for shape in shapes for length in shape] if anywhere else []
+    if not shapes or any(map(_is_free, looked_at)) or _is_free(shapes[0][0]):
+        return None
+    return int(shapes[0][0])
+
+
+def _is_free(size: Any) -> bool:
+    # `Dim.AUTO` lets a size that the model's code asks about (`if len(x) == 2`) become a number without a word.
+    return isinstance(size, torch.SymInt) and not size.node.expr.is_number

@@ -31,6 +31,7 @@ def check_view(network: ResidualNetwork, model: nn.Module, example: Inputs) -> f
     UnravelError : if it exceeds 1e-4 (single precision).
     """
     worst = 0.0
+    # Noise as well: what the example happens not to switch on would not be compared.
     for kind, inputs in (("the example", example), ("random input", random_like(example))):
         got = network_output(network, inputs)
         expected = _matching(model_output(model, inputs), got)
@@ -42,6 +43,7 @@ def check_view(network: ResidualNetwork, model: nn.Module, example: Inputs) -> f
                 "weights, and how the input is normalised"
             )
         difference = _relative_difference(expected, got)
+        # Not `>`: NaN compares as false either way, and must not pass.
         if not difference <= _TOLERANCE.get(expected.dtype, 1e-4):
             raise UnravelError(
                 f"the unraveled view of {network.name} does not compute what the model does: on {kind} "

@@ -34,6 +34,7 @@ class Stem(nn.Module):
                 f"the network was captured with the inputs {list(names)}: "
                 f"missing {missing}, not known {extra}"
             )
+        # In the order of the capture: a dict may come in any.
         ordered = {name: kwargs[name] for name in names}
         leaves = pytree.tree_leaves((args, ordered))
         if len(leaves) != self._in_spec.num_leaves:
@@ -55,6 +56,8 @@ class Cut:
     needs: tuple[fx.Node, ...] = ()
     taps: tuple[fx.Node, ...] = ()
     """Earlier tensors of the stream that it reads too; they follow the side inputs."""
+    is_head: bool = False
+    """Whether it ends in what the model returns, and not in the stream."""
 
 
 class Cutter:
@@ -68,6 +71,8 @@ class Cutter:
     def __init__(self, captured: Captured, boundaries: Sequence[fx.Node]) -> None:
         """Cut between ``boundaries``: where the chain begins, and where each unit begins and ends."""
         self._captured = captured
+        # Wider than the trunk's stream of floats: a mask that is computed from the stream's values changes with
+        # every lesion, and may not be made once by the stem.
         self._stream = depends_on(captured.module.graph, boundaries[0])
         self._boundaries = frozenset(boundaries)
         self._from_input = self._reached_from_inputs()
@@ -88,6 +93,9 @@ class Cutter:
         for cut in cuts:
             for node in self._frontier(cut):
                 wanted[node] = wanted.get(node, 0) + 1
+        # One reader and weights alone: the piece computes it, and nothing is carried along. What an input
+        # decides must come from the stem, for a piece has no input but the stream. In the graph's order, so
+        # that positions are the same in every process.
         self._side = [
             node
             for node in self._captured.module.graph.nodes
@@ -104,6 +112,8 @@ class Cutter:
             if node in seen or node.op == "get_attr":
                 continue
             seen.add(node)
+            # Past a boundary lies another unit. A piece that read on there would run that unit too, lesioned or
+            # not.
             if node in self._boundaries and node is not cut.end:
                 raise UnravelError(
                     f"what leads to {cut.end.name} reads the stream as it was before an earlier unit "
@@ -128,12 +138,14 @@ class Cutter:
         copies: dict[fx.Node, fx.Node] = {}
         wanted = _ancestors([start, *self._side])
         for node in self._captured.module.graph.nodes:
+            # All of them, also those that nothing reads: the stem is called as the model is.
             if node.op == "placeholder":
                 copies[node] = graph.placeholder(node.name)
                 copies[node].meta = dict(node.meta)
             elif node in wanted and node.op != "output":
                 copies[node] = graph.node_copy(node, lambda argument: copies[argument])
-        graph.output((copies[start], *(copies[node] for node in self._side)))
+        stream = _moved(graph, copies[start], start)
+        graph.output((stream, *(copies[node] for node in self._side)))
         return Stem(_graph_module(self._captured.module, graph), self._captured.in_spec)
 
 
@@ -148,18 +160,20 @@ class _Builder:
         graph = fx.Graph()
         start = graph.placeholder("h")
         start.meta = dict(cut.start.meta)
-        copies: dict[fx.Node, fx.Node] = {cut.start: start}
-        for index in reads:
-            copies[self._side[index]] = graph.placeholder(f"side_{index}")
+        sides = {self._side[index]: graph.placeholder(f"side_{index}") for index in reads}
+        copies = {cut.start: _moved(graph, start, cut.start, back=True)}
+        for node, side in sides.items():
+            copies[node] = _moved(graph, side, node, back=True) if node in cut.taps else side
+        entered = dict(copies)
         for node in sorted(wanted - copies.keys()):  # in the order of the graph
-            rebound = self._rebound_size(graph, node, copies)
+            rebound = self._rebound_size(graph, node, entered)
             copies[node] = (
                 graph.node_copy(node, lambda argument: copies[argument])
                 if rebound is None
                 else rebound
             )
         result = cut.make(graph, lambda node: copies[node]) if cut.make else copies[cut.end]
-        graph.output(result)
+        graph.output(result if cut.is_head else _moved(graph, result, cut.end))
         return Piece(_graph_module(self._root, graph), reads)
 
     def _region(
@@ -176,6 +190,7 @@ class _Builder:
                 continue
             if node in side:
                 reads.add(side[node])
+            # Read off the piece's own stream, so what it was computed from is not searched.
             elif _is_size(node) and _size_of(start, node) is not None:
                 wanted.add(node)
             elif node.op == "placeholder":
@@ -189,17 +204,42 @@ class _Builder:
         return wanted, tuple(sorted(reads))
 
     def _rebound_size(
-        self, graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]
+        self, graph: fx.Graph, node: fx.Node, entered: dict[fx.Node, fx.Node]
     ) -> fx.Node | None:
         """A size is read off the piece's own stream, so that a piece runs on any batch."""
         if not _is_size(node):
             return None
-        for original, copied in copies.items():
-            if copied.op == "placeholder":
-                dimension = _size_of(original, node)
-                if dimension is not None:
-                    return graph.call_function(torch.ops.aten.sym_size.int, (copied, dimension))
+        for original, copied in entered.items():
+            dimension = _size_of(original, node)
+            if dimension is not None:
+                return graph.call_function(torch.ops.aten.sym_size.int, (copied, dimension))
         return None
+
+
+def batch_axis(node: fx.Node) -> int:
+    """Which dimension of a tensor of the stream counts the examples: 0, but where a model has tokens first."""
+    value = node.meta["val"]
+    free = [axis for axis, length in enumerate(value.shape) if isinstance(length, torch.SymInt)]
+    return free[0] if free else 0
+
+
+def _moved(graph: fx.Graph, copied: fx.Node, like: fx.Node, *, back: bool = False) -> fx.Node:
+    """A tensor of the stream with its examples first, as pieces hand it on; or ``back`` as the model has it.
+
+    What measures streams takes row i for example i.
+    """
+    axis = batch_axis(like)
+    if axis == 0:
+        return copied
+    value = like.meta["val"]
+    order = [axis, *(other for other in range(value.ndim) if other != axis)]
+    if back:
+        order = [order.index(place) for place in range(value.ndim)]
+    else:
+        value = value.permute(order)
+    made = graph.call_function(torch.ops.aten.permute.default, (copied, order))
+    made.meta = {"val": value}
+    return made
 
 
 def depends_on(graph: fx.Graph, start: fx.Node) -> frozenset[fx.Node]:
@@ -251,11 +291,14 @@ def _graph_module(root: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
             owner, _, attribute = str(node.target).rpartition(".")
             value = getattr(root.get_submodule(owner), attribute)
             name = str(node.target).replace(".", "_")
+            # `a.b_c` and `a_b.c` would be one name.
             while name in tensors and tensors[name] is not value:
                 name += "_"
             tensors[name] = value
             node.target = name
     graph.lint()
+    # The same tensors, not copies: parts overlap (`branch`, `whole` and `full`), and the model is in memory
+    # once.
     return fx.GraphModule(_holder(tensors), graph)
 
 

@@ -40,6 +40,8 @@ def _put_out_of_place(node: fx.Node, position: dict[fx.Node, int]) -> bool:
     functional = _functional_overload(node.target)
     if functional is None or not isinstance(changed, fx.Node) or _writes(node.target) != 1:
         return False
+    # A view made later is made of the result, and is right by itself. One made before would keep the old
+    # values.
     if _is_shared(changed, position[node], position):
         return False
     node.target = functional
@@ -86,6 +88,8 @@ def freeze(module: fx.GraphModule) -> None:
     """Weights as constants that share storage with the model's: moving them leaves the model alone."""
     for part in module.modules():
         for name, parameter in list(part.named_parameters(recurse=False)):
+            # Without gradients of their own: sweeps backwards ask for the stream's alone, and autograd keeps
+            # nothing for weights.
             frozen = nn.Parameter(parameter.detach(), requires_grad=False)
             part.register_parameter(name, frozen)
 
@@ -114,6 +118,7 @@ def _hands_on(node: fx.Node) -> bool:
     """Whether the node's value is that of its first argument in type, place and shape."""
     if not isinstance(node.args[0], fx.Node):
         return False
+    # By what was captured: `to` is a cast in one model and nothing in the next.
     before, after = node.args[0].meta.get("val"), node.meta.get("val")
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return False

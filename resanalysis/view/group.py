@@ -54,15 +54,16 @@ def grouped_by_layer(network: ResidualNetwork) -> ResidualNetwork:
     Without its branch, a layer leaves every one of its units' branches out and keeps their joins.
     """
     runs: list[list[ResidualUnit]] = []
-    for group, members in groupby(network.units, key=lambda unit: unit.group):
+    for _, members in groupby(network.units, key=lambda unit: unit.group):
         run: list[ResidualUnit] = []
         for unit in members:
+            # A bridge, or a place where the head reads the stream, must stay between units: no route may leave
+            # it out.
             if run and not network.joined(unit.index):
                 runs.append(run)
                 run = []
             run.append(unit)
         runs.append(run)
-        del group
     side_count = _side_count(network)
     units = tuple(
         replace(run[0], index=index) if len(run) == 1 else _layer(run, index, side_count)
@@ -84,6 +85,7 @@ def _as_run(units: Sequence[ResidualUnit], side_count: int) -> list[nn.Module]:
     """The units with their branches, but for the join of the last."""
     pieces: list[nn.Module] = []
     for unit in units:
+        # The last join is left out: it stays the layer's own, behind its addition.
         if unit is not units[-1] and unit.full is not None:
             pieces.append(unit.full)
             continue
@@ -109,6 +111,8 @@ def _layer(run: Sequence[ResidualUnit], index: int, side_count: int) -> Residual
     every = range(side_count)
     identity = _passes_unchanged(run)
     skip: nn.Module = nn.Identity() if identity else Piece(Chain(_as_skipped(run)), every)
+    # The intact layer runs this and subtracts nothing. Its branch is a difference, and as exact as one: two
+    # near numbers leave their rounding.
     whole = Piece(Chain(_as_run(run, side_count)), every)
     return ResidualUnit(
         index=index,

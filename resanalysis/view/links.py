@@ -42,15 +42,19 @@ def link(trunk: Trunk) -> list[Link]:
     additions = trunk.additions
     starts = [position[addition.node] for addition in additions]
     splits = [position[addition.split] for addition in additions]
+    # What can be a join ends where the stream parts for the next unit.
     ends = [*splits[1:], len(trunk.nodes) - 1]
     after = [trunk.nodes[start + 1 : end + 1] for start, end in zip(starts, ends, strict=True)]
     paths = [module_path(addition.node) for addition in additions]
     holds = Counter(paths)
     links: list[Link] = []
     for index, addition in enumerate(additions):
+        # Units never overlap: a unit enters no earlier than the one before left, its split and its addition lie
+        # within, and what nobody claims is a bridge.
         join = _join_length(index, after, paths, holds)
         exit_at = _tensor_at(trunk.nodes, starts[index] + join, step=1)
         entry_at, floor = splits[index], position[links[-1].exit] if links else 0
+        # Of a module with several additions, what lies before one may be the end of another.
         if paths[index] and holds[paths[index]] == 1:
             entry_at = _module_start(trunk.nodes, entry_at, floor, paths[index])
         entry_at = max(floor, _tensor_at(trunk.nodes, entry_at, step=-1))

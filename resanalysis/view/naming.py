@@ -43,25 +43,29 @@ def _branch_module(addition_path: str, weights: Mapping[str, int]) -> str:
     Where none holds more than half, as where a bypass makes one unit of two modules, a unit that was called
     after one would seem to leave the other in place: then ``blocks.1.first+second``.
     """
-    if not weights:
-        return addition_path
     shared = common_path(weights)
     if shared != addition_path and inside(shared, addition_path):
         return shared
-    depth = len(addition_path.split(".")) + 1 if addition_path else 1
-    children: Counter[str] = Counter()
-    for path, count in weights.items():
-        if path != addition_path and inside(path, addition_path):
-            children[".".join(path.split(".")[:depth])] += count
+    children = _by_child(addition_path, weights)
     if not children:
         return addition_path
     child, most = children.most_common(1)[0]
-    total = sum(children.values())
-    large = [path for path, count in children.items() if 4 * count >= total]
+    total = children.total()
+    # What holds less than a quarter, a norm or a gate, gives no name.
+    large = [path.rpartition(".")[2] for path, count in children.items() if 4 * count >= total]
     if 2 * most <= total and len(large) > 1:
-        names = "+".join(path.rpartition(".")[2] for path in large)
-        return f"{addition_path}.{names}" if addition_path else names
-    return common_path(filter(lambda path: inside(path, child), weights))
+        return ".".join(filter(None, (addition_path, "+".join(large))))
+    return common_path(path for path in weights if inside(path, child))
+
+
+def _by_child(module: str, weights: Mapping[str, int]) -> Counter[str]:
+    """How many weights lie in each of the modules one step below another."""
+    depth = len(module.split(".")) + 1 if module else 1
+    children: Counter[str] = Counter()
+    for path, count in weights.items():
+        if path != module and inside(path, module):
+            children[".".join(path.split(".")[:depth])] += count
+    return children
 
 
 def unit_names(addition_paths: Sequence[str], weights: Sequence[Mapping[str, int]]) -> list[str]:

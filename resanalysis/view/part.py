@@ -59,6 +59,8 @@ class Host(nn.Module):
         def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Reached(Call(args, kwargs))
 
+        # A forward can only be left in its middle by an exception. Else the part and all behind it would run
+        # for nothing.
         handle = self.part.register_forward_pre_hook(stop, with_kwargs=True)
         try:
             self.model(*call.args, **call.kwargs)
@@ -76,6 +78,8 @@ class Host(nn.Module):
 
 @contextmanager
 def _instead(module: nn.Module, output: Any) -> Generator[None, None, None]:
+    # In the instance and not its class, whose other instances run on. Hooks of the part, which other parts may
+    # live on (feature extractors), still run around it.
     own = module.__dict__.get("forward")
     module.__dict__["forward"] = lambda *_args, **_kwargs: output
     try:
@@ -121,6 +125,7 @@ class HostHead(nn.Module):
     def forward(self, h: Tensor, *beside: Any) -> Any:
         call: Call = beside[self._side]
         made = run_piece(self.head, h, (*beside[: self._side], *beside[self._side + 1 :]))
+        # `made` has what is computed. Constants (None, a name) go back to where they stood between.
         leaves = [made[x.index] if isinstance(x, _Made) else x for x in self._returned.leaves]
         output = self.host.output(call, pytree.tree_unflatten(leaves, self._returned.spec))
         logits = logits_of(output, self._output)
@@ -180,6 +185,8 @@ def unravel_part(
         raise UnravelError(str(error)) from None
     host = Host(model, path)
     with evaluation_mode(model), torch.no_grad():
+        # Of the part's inputs any dimension may follow the batch: windows, regions, tokens laid flat. Those
+        # that differ between two batches do.
         calls = [_one_call(host, example, size) for size in (2, 3)]
         part = _Called(host.part).eval()
         captured = capture(part, (calls[0].args, dict(calls[0].kwargs)), _changing(calls))
@@ -189,6 +196,8 @@ def unravel_part(
         hosted = replace(
             network,
             stem=HostStem(host, network.stem),
+            # Side inputs of the part, then the call, then the taps: what `reach` reads of the stream goes
+            # behind all that the stem gave.
             head=Piece(head, range(side + 1 + len(network.taps))),
         )
         outputs = check_same_output(hosted, model, example, output)
@@ -330,6 +339,7 @@ def check_same_output(
             )
         largest = one.abs().max().clamp_min(1e-12)
         difference = float((one - other).abs().max() / largest)
+        # Not `>`, which NaN is not either.
         if not difference <= _TOLERANCE:
             raise UnravelError(
                 f"{hosted.name} with its part in pieces returns something else: the outputs differ by "

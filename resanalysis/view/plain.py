@@ -37,10 +37,12 @@ def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNe
             f"{name} has no chain of plain layers: {len(starts)} layers with weights lie on the way of "
             "every path from input to output"
         )
+    # The classifier stays: without it there are no classes to be right or wrong about.
     layers = starts[:-1]
+    # A layer begins at the trunk's node before it; there is one, as the first node starts none.
     spans = [Cut(trunk.nodes[start - 1], trunk.nodes[_layer_end(trunk, start)]) for start in layers]
     bridges = bridges_between(spans)
-    head = Cut(spans[-1].end, output)
+    head = Cut(spans[-1].end, output, is_head=True)
     cutter = cutter_of(captured, spans, bridges, head)
     paths = [module_path(trunk.nodes[start]) for start in layers]
     return ResidualNetwork(

@@ -48,6 +48,7 @@ def _region(start: fx.Node) -> tuple[list[fx.Node], list[fx.Node]] | None:
     inside: list[fx.Node] = []
     ends: list[fx.Node] = []
     rows = {start}
+    # The graph is in order of computation: a row is known before whoever reads it.
     for node in start.graph.nodes:
         if not any(before in rows for before in node.all_input_nodes):
             continue
@@ -56,6 +57,7 @@ def _region(start: fx.Node) -> tuple[list[fx.Node], list[fx.Node]] | None:
         elif _by_row(node, rows):
             inside.append(node)
             rows.add(node)
+        # A sum over tokens, or an index of one, would mean something else with the rows apart.
         else:
             return None
     # Without a residual addition among the rows the stream never passes through them.
@@ -96,6 +98,7 @@ def _unflatten(graph: fx.Graph, start: fx.Node, inside: list[fx.Node], ends: lis
     tokens = start.args[0]
     assert isinstance(tokens, fx.Node)
     lead = tokens.meta["val"].shape[:2]
+    # What comes after reads shapes, the stream's and the batch's, off these values.
     for node in inside:
         value = node.meta["val"]
         node.meta["val"] = value.reshape(*lead, value.shape[-1])

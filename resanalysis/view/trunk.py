@@ -51,6 +51,8 @@ def is_float(node: fx.Node) -> bool:
 
 def float_graph(graph: fx.Graph) -> nx.DiGraph[fx.Node]:
     """Edges between operations that pass float tensors to each other."""
+    # A reshape that reads `x.shape[0]` has an edge from `x` in the captured graph. It would be a way round
+    # every unit in between, and no unit's entry would dominate its addition.
     flow: nx.DiGraph[fx.Node] = nx.DiGraph()
     for node in graph.nodes:
         if is_float(node):
@@ -75,12 +77,15 @@ def find_trunk(graph: fx.Graph, output: fx.Node) -> Trunk:
     flow = float_graph(graph)
     if output not in flow:
         raise UnravelError("the model's output does not depend on a float tensor")
+    # What leads to other outputs alone has chains of its own, and would be counted into this one's.
     relevant = nx.ancestors(flow, output) | {output}
     flow = flow.subgraph(relevant)
     sources = [node for node in graph.nodes if node in flow and flow.in_degree(node) == 0]
     best: Trunk | None = None
     for source in sources:
         trunk = trunk_from(flow, source, output)
+        # Behind the sum of two sources both have the same chain: then the one with more operations before that
+        # sum, the stream and not a table that is added to it.
         if best is None or _rank(trunk) > _rank(best):
             best = trunk
     if best is None or not best.additions:
@@ -96,7 +101,11 @@ def trunk_from(flow: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node) -> T
     """The nodes that dominate ``output`` as seen from ``source``, and the additions among them."""
     stream = nx.descendants(flow, source) | {source}
     beside = _fed_by_inputs(flow) - stream
+    # Cooper, Harvey and Kennedy's algorithm: two passes over a graph without circles, whatever the number of
+    # paths.
     dominator = nx.immediate_dominators(flow.subgraph(stream), source)
+    # Each tensor has one immediate dominator, so those of the output are a chain: every path passes all of
+    # them, in this order. What lies between two neighbours is a unit, or a layer.
     nodes = [output]
     while nodes[-1] is not source:
         nodes.append(dominator[nodes[-1]])
@@ -121,8 +130,11 @@ def _terms(node: fx.Node, stream: set[fx.Node]) -> list[fx.Node] | None:
     for operand in node.args[:2]:
         if not isinstance(operand, fx.Node) or operand not in stream:
             return None
+        # x + attention + MLP is captured as two additions, of which the inner one is on no chain: the unit is
+        # their sum.
         opened = _is_addition(operand) and len(operand.users) == 1
         inner = opened and not _is_scaled(operand) and not _is_scaled(node)
+        # A sum with a term from beside the stream is one term: what it adds there belongs to it.
         terms.extend((_terms(operand, stream) if inner else None) or [operand])
     return terms
 
@@ -157,6 +169,7 @@ def _residual_addition(
     beside : what is made from the model's inputs, but not from that source.
     """
     terms = _terms(node, stream) if _is_addition(node) else None
+    # x + x has two equal operands and doubles the stream.
     if terms is None or node.args[0] is node.args[1]:
         return None
     if split in terms:
@@ -170,6 +183,7 @@ def _residual_addition(
 
 def _with_identity_skip(node: fx.Node, split: fx.Node, terms: list[fx.Node]) -> Addition | None:
     rest = tuple(term for term in terms if term is not split)
+    # x + f(x) + x: to leave out f would leave 2x, which no skip is.
     twice = len(rest) != len(terms) - 1
     # ``add(f(x), x, alpha=a)`` scales what would be the skip.
     if twice or (_is_scaled(node) and node.args[1] is split):
@@ -182,6 +196,8 @@ def _with_computed_skip(
 ) -> Addition | None:
     operands = [operand for operand in node.args[:2] if isinstance(operand, fx.Node)]
     carrying = [operand for operand in operands if _carries(operand, split)]
+    # Both do where two sums with the stream meet, and neither where it is projected: then what is computed
+    # decides.
     if len(carrying) == 1:
         skip = carrying[0]
     else:
@@ -203,6 +219,8 @@ def _lighter(
     if first == second:
         return None  # two equal paths: neither is the way round the other
     skip = operands[0] if first < second else operands[1]
+    # The weight of the skip was counted from the split alone. Where it also reads another input, what is
+    # computed there was not.
     for inner in between(split, (skip,), stream):
         if any(before in beside for before in inner.all_input_nodes):
             return None  # a frozen batch norm seen from its scale: x enters it from beside
@@ -230,6 +248,7 @@ def _carries(operand: fx.Node, split: fx.Node) -> bool:
 
 def _has_weights(addition: Addition, beside: set[fx.Node]) -> bool:
     """Whether the branch has layers, also where its weights are chosen or computed (experts, weight norm)."""
+    # The search ends at the split: weights of layers before it are no part of the branch.
     seen: set[fx.Node] = {addition.split, *beside}
     todo = list(addition.branch)
     while todo:
@@ -289,6 +308,8 @@ def _weight(operand: fx.Node, split: fx.Node, stream: set[fx.Node]) -> tuple[int
     tensors = sum(node.op == "get_attr" for node in region)
     operations = [node for node in region if node.op != "get_attr"]
     pointwise = sum(torch.Tag.pointwise in getattr(node.target, "tags", ()) for node in operations)
+    # Weights first: a shortcut has one projection, or none, and the branch beside it two layers or more. The
+    # gate of a highway unit counts on both sides.
     return tensors, pointwise, len(operations)
 
 

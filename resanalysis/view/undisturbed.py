@@ -35,6 +35,7 @@ def undisturbed(model: nn.Module) -> Generator[None, None, None]:
         stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.random.fork_rng(list(devices)))
         stack.callback(random.setstate, random.getstate())
+        # Eval mode alone is not enough: a forward may count its calls, or draw numbers, whatever its mode.
         stack.callback(_restore_buffers, _buffers(model))
         stack.enter_context(_without_cache(model))
         yield

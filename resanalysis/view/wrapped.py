@@ -29,6 +29,7 @@ def unwrapped(model: Any) -> nn.Module:
             f"unravel takes a torch.nn.Module, got {name}: put what it computes in the forward of a module"
         )
     inner = _held(model)
+    # They nest: a compiled model in `DataParallel`, adapters in both.
     if inner is not None:
         return unwrapped(inner)
     _require_graph(model)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from resanalysis import UnravelError, unravel
+from resanalysis import UnravelError, image_dataset, stream, unravel
 from resanalysis.models.cifar_resnet import CifarResNet
 from resanalysis.network import ResidualNetwork
 from resanalysis.view.check import check_view
@@ -254,6 +256,55 @@ def test_a_unit_around_a_bypass_is_what_its_name_says(swapped: bool) -> None:
             )
             torch.testing.assert_close(network.leave(h), model(x))
             handle.remove()
+
+
+class Tokens(nn.Module):
+    """Units on tokens (N, T, C), or with the tokens first, as CLIP's and torch's own transformers have them."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.patches = nn.Conv2d(1, 8, 4, stride=4)
+        self.units = nn.Sequential(*(TokenUnit() for _ in range(3)))
+        self.out = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.patches(x).flatten(2)
+        h = self.units(h.permute(2, 0, 1) if self.first else h.transpose(1, 2))
+        return self.out(h.mean(0 if self.first else 1))
+
+
+class TokenUnit(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.outer(torch.relu(self.inner(h)))
+
+
+@pytest.mark.parametrize("part", [None, "units"])
+def test_a_stream_with_its_tokens_first_is_handed_on_by_example(part: str | None) -> None:
+    usual, turned = settle(Tokens(False)), settle(Tokens(True))
+    turned.load_state_dict(usual.state_dict())
+    x = torch.randn(9, 1, 12, 12)  # as many examples as tokens: shapes alone would not tell
+    one, other = (unravel(model, x, submodule=part) for model in (usual, turned))
+    assert other.batch_size is None
+    assert [unit.in_shape for unit in other.units] == [(9, 8)] * 3
+    with torch.no_grad():
+        torch.testing.assert_close(other(x[:4]), turned(x[:4]))
+        h, turned_h = one.enter(x)[0], other.enter(x)[0]
+        for unit, same in zip(one.units, other.units, strict=True):
+            torch.testing.assert_close(same.branch(turned_h), unit.branch(h))
+            h, turned_h = unit(h), same(turned_h)
+    data = image_dataset(
+        np.random.default_rng(0).integers(0, 256, (11, 1, 12, 12), dtype=np.uint8),
+        np.arange(11) % 5,
+        mean=[0.5],
+        std=[0.5],
+    )
+    tables = [stream(network, data, batch_size=9) for network in (one, other)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-5)
 
 
 class Random(nn.Module):

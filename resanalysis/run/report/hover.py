@@ -152,6 +152,8 @@ def _rows(points: Floats, table: pd.DataFrame) -> tuple[str, list[list[int]]] | 
     for places in (points[:, 0], np.round(points[:, 0])):
         across = [_key(value) for value in places.tolist()]
         wanted = list(zip(across, up, strict=True))
+        # Two columns may hold the heights by chance (0 and 1 are in many): the pair that holds most points is
+        # the one drawn.
         best: tuple[int, str, list[list[int]]] = (0, "", [])
         for column in heights:
             for place in (name for name in _holding(across, keys) if name != column):

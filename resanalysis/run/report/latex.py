@@ -73,6 +73,7 @@ def brief(frame: pd.DataFrame) -> str:
     if len(frame) > MOST_ROWS:
         raise ValueError(f"{len(frame)} rows do not fit on a page")
     names = [str(name) for name in frame if not str(name).endswith(("_low", "_high"))]
+    # Of a single row everything is the same in every row.
     kept = [n for n in names if len(frame) == 1 or len(set(map(str, frame[n]))) > 1]
     kept = kept[:_MOST_COLUMNS] or names[:1]
     right = [frame[name].dtype.kind in "iuf" for name in kept]

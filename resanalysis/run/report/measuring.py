@@ -132,6 +132,7 @@ def _run(
         analysis = Analysis(run, subject, plan.options, seed)
         try:
             found = measured(analysis, experiment, **running)
+        # A full disk stops every experiment that follows too.
         except ResultsError:
             raise
         except ResanalysisError as error:

@@ -85,6 +85,8 @@ class Page:
         }
         if not there:
             return None
+        # Drawing is most of the work of a page, which is written again after every experiment: what was
+        # finished at the same time is the same.
         key = (stem, *((label, result.entry.get("finished")) for label, result in there.items()))
         if key not in self._sections:
             of = {one.label: one for one in self.folders}
@@ -216,6 +218,7 @@ def _intact(found: Sequence[Result]) -> dict[str, str] | None:
     if table is None:
         return None
     row = table.loc[table["unit"] == -1].iloc[0]
+    # NaN: there are no labels.
     if row["error"] != row["error"]:
         return None
     low, high = 100 * row["error_low"], 100 * row["error_high"]

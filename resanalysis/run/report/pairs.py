@@ -114,6 +114,7 @@ def pairs_of(subjects: Mapping[str, Subject], **running: Any) -> pd.DataFrame | 
     if not tables:
         return None
     found = pd.concat(tables, ignore_index=True)
+    # Over all pairs of the page, and not each group's own.
     return found.assign(p_holm=holm(found["p_value"].to_numpy(float)))
 
 

@@ -144,6 +144,7 @@ def picture(
         figure = draw(width)
         safe = "".join(char if char.isalnum() else "-" for char in name)
         text = inline_svg(figure, f"{safe}-{kind}")
+        # Thousands of points as elements make a page slow: then they are one picture, and the axes stay text.
         if len(text) > MOST_CHARACTERS:
             text = inline_svg(figure, f"{safe}-{kind}", flat=True)
         places = [[spot.x, spot.y, spot.text] for spot in spots(figure, tables)]

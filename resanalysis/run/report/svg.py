@@ -39,11 +39,13 @@ def inline_svg(figure: Figure, name: str, *, flat: bool = False) -> str:
         for artist in (*ax.lines, *ax.collections, *ax.patches):
             artist.set_rasterized(True)
     content = io.BytesIO()
+    # The salt makes matplotlib's names the same in every run, so that a page changes only where a result does.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(content, format="svg", transparent=True, dpi=150, metadata={"Date": None})
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     root = ET.fromstring(content.getvalue())
+    # A `style` element would be the whole page's.
     _drop(root, "metadata", "style")
     _name_apart(root, name)
     _themed(root)

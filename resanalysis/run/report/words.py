@@ -38,9 +38,10 @@ def name_of(column: str) -> str:
 
 def short(value: Any) -> str:
     """A number in four digits, a text as it is, nothing for what is missing."""
+    # numpy's own booleans are none of Python's.
     if isinstance(value, bool) or str(value) in ("True", "False"):
         return "yes" if str(value) == "True" else "no"
-    if not isinstance(value, int | float) or not hasattr(value, "__float__"):
+    if not isinstance(value, int | float):
         return "" if value is None else str(value)
     if isinstance(value, int):
         return str(value) if abs(value) < 10**15 else f"{value:.3e}"
