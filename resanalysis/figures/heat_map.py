@@ -31,7 +31,8 @@ def heat_map(
     values = table.to_numpy(float)
     # An unbiased estimate of nothing is a little below 0, and one such cell is no second sign. `x == x` leaves
     # NaN out.
-    signed = bool(values[values == values].min(initial=0) < -0.02 * values[values == values].max())
+    known = values[values == values]  # of no known cell there is no largest
+    signed = bool(known.min(initial=0) < -0.02 * known.max(initial=0))
     place = ax.inset_axes((0.5, 1.06, 0.5, 0.06)) if above else None
     sns.heatmap(
         table, ax=ax, cmap="PuOr" if signed else colours, center=0 if signed else None,

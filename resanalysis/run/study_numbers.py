@@ -79,7 +79,7 @@ def table_mean(out: Path, name: str) -> float | None:
 
     Returns
     -------
-    float, or ``None`` if no table of the folder has such columns and rows.
+    float, or ``None`` if no table of the folder has such columns and rows, or no number there.
     """
     parts = re.fullmatch(r"(\w+)\[(.*)\]", name)
     if parts is None:
@@ -94,8 +94,9 @@ def table_mean(out: Path, name: str) -> float | None:
         for key, value in wanted.items():
             table = table[table[key] == value]
         if len(table):
-            values: Any = table[column].astype(float)
-            return float(values.mean())
+            # A cell is empty where a row has no such number.
+            values: Any = pd.to_numeric(table[column], errors="coerce")
+            return None if values.isna().all() else float(values.mean())
     return None
 
 

@@ -58,6 +58,9 @@ def test_a_mean_over_rows_of_a_table(tmp_path: Path) -> None:
     assert table_mean(tmp_path, "error[unit=0, model=b]") == 0.6
     assert table_mean(tmp_path, "error[unit=-1,model=a]") == 0.1
     assert table_mean(tmp_path, "error[rank=1]") == 9
+    (tmp_path / "empty.csv").write_text("layer,loss\n0,\n0,0.5\n1,\n")
+    assert table_mean(tmp_path, "loss[layer=0]") == 0.5
+    assert table_mean(tmp_path, "loss[layer=1]") is None
     assert table_mean(tmp_path, "error[unit=3]") is None
     for nothing in ("error[nothing=3]", "error[unit]", "[unit=0]", "error[]"):
         assert table_mean(tmp_path, nothing) is None
