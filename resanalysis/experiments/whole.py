@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
@@ -17,6 +19,8 @@ from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import Scores
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.whole import WholeMetric
+from resanalysis.statistics.bootstrap import Band, Floats
+from resanalysis.statistics.intervals import intervals_of, paired_intervals, unchanged
 from resanalysis.statistics.whole import OVER, Redrawn, redrawn, redrawn_columns
 
 
@@ -82,6 +86,39 @@ def redrawn_scores(
     # Routes one by one: what is matched of one is let go before the next.
     statistics = (metric.statistic(records) for records in scores.records)
     return redrawn(statistics, n, resamples=metric.resamples, seed=seed)
+
+
+def whole_bands(found: dict[str, Redrawn]) -> dict[str, Band]:
+    """Each quantity of every route with its interval, and under ``NAME_delta`` its paired difference."""
+    bands: dict[str, Band] = {}
+    for name, one in found.items():
+        bands |= {name: one.bands(), f"{name}_delta": one.changes()}
+    return bands
+
+
+def metric_bands(values: NDArray[np.float32], seed: int) -> dict[str, Band]:
+    """The same of a user's score of each example (routes, N), the intact network's first."""
+    change = paired_intervals(values, values[0], seed=seed)
+    for ends, known in zip(change, unchanged(values[0]), strict=True):
+        ends[0] = known
+    return {"metric": intervals_of(values, seed=seed), "metric_delta": change}
+
+
+def higher_is_better(metric: Metric | WholeMetric) -> bool:
+    """Whether a metric falls where a network gets worse: unless it says ``higher_is_better = False``.
+
+    The attribute is torchmetrics'.
+    """
+    return getattr(metric, "higher_is_better", None) is not False
+
+
+def first_quantity(scores: Scores, metric: Metric | WholeMetric) -> Floats:
+    """The first quantity of a metric on all examples, for each route; no intervals."""
+    if not isinstance(metric, WholeMetric):
+        return scores.mean("metric")
+    every = np.ones((1, len(scores.records[0])))
+    found = (metric.statistic(records)(every) for records in scores.records)
+    return np.array([next(iter(quantities.values()))[0] for quantities in found])
 
 
 def of_draws(
