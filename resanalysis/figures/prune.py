@@ -46,8 +46,8 @@ HOW_TO_READ = (
     "Error (of detections, mAP) with k units deleted, in the order that greedy search, cheap measures or "
     "chance give; the band of greedy is a 95 % interval over examples, that of random orders their range. "
     "Conclude from the distance between a cheap order and greedy what measuring every deletion buys. "
-    "Orders were found on other examples than these; bars of the speed-up are 95 % intervals over pairs of runs on one "
-    "machine."
+    "Orders were found on other examples than these; bars of the speed-up are 95 % intervals over pairs of "
+    "runs on one machine."
 )
 
 # Colour and dashes of each order, so that one of the two is enough to tell them apart.
