@@ -46,20 +46,35 @@ def metric_of(
     ResanalysisError : if ``answers`` or ``recalibrate`` is asked for where the metric does not go with it.
     """
     objects = getattr(data, "objects", None)
-    labels = getattr(data, "labels", None)
     chosen = metric
     if metric is None and objects is not None:
         chosen = CocoPrecision(objects)
-    elif metric is None and labels is not None and labels.ndim == 3:
+    elif metric is None and getattr(data, "of_pixels", False):
         chosen = MeanIou()
     elif is_updating(metric):
-        targets = torch.as_tensor(labels) if objects is None and labels is not None else objects
-        if targets is None:
-            raise ResanalysisError("a metric with update and compute needs labels, or coco:DIR")
-        chosen = Updating.of(metric, targets)
+        chosen = Updating.of(metric, _targets(data))
     if isinstance(chosen, WholeMetric):
         _check_alone(chosen, objects, answers, recalibrate)
     return chosen
+
+
+def _targets(data: Dataset) -> Any:
+    """What a metric of the whole data set compares outputs with: objects, or labels (N, …)."""
+    objects = getattr(data, "objects", None)
+    if objects is not None:
+        return objects
+    labels = getattr(data, "labels", None)
+    if labels is not None:
+        return torch.as_tensor(labels)
+    if not getattr(data, "of_pixels", False):
+        raise ResanalysisError("a metric with update and compute needs labels, or coco:DIR")
+    if not data.one_size:
+        raise ResanalysisError(
+            f"a metric with update and compute is given all masks together, and those of {data.name} are of "
+            "several sizes: give --image-size (image_size=)"
+        )
+    masks = [data.batch(place, place + 1)[1] for place in range(len(data))]
+    return torch.cat([mask for mask in masks if mask is not None])
 
 
 def _check_alone(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import resanalysis as ra
@@ -362,7 +363,52 @@ def test_means_stand_in_for_branches(network: ResidualNetwork, data: Dataset) ->
         ra.lesion(network, data, replace="resample")
 
 
-def test_classes_of_pixels_have_their_mean_iou() -> None:
+def check_masks(model: nn.Module, folder: Path) -> None:
+    """Masks in files, of two sizes, against the whole model image by image."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for number, size in enumerate(((16, 16), (24, 16), (16, 16), (24, 16))):
+        picture = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+        picture.save(folder / "images" / f"{number}.png")
+        classes = rng.choice([0, 1, 2, 3, 255], size).astype(np.uint8)
+        Image.fromarray(classes).save(folder / "masks" / f"{number}.png")
+    data = ra.dataset(f"masks:{folder}", normalize="none")
+    network = ra.unravel(model, data.batch(0, 1)[0], submodule="body")
+    frame = ra.lesion(network, data)
+    for row, zeroed in ((0, []), (5, [model.body.net.layer3[0].bn2])):  # type: ignore[union-attr]
+        both, either = np.zeros(4), np.zeros(4)
+        for number in range(4):
+            answers = with_zeroed(model, zeroed, data.batch(number, number + 1)[0])["out"]  # type: ignore[call-overload]
+            answer = answers[0].argmax(0).numpy()
+            truth = np.asarray(Image.open(folder / "masks" / f"{number}.png"))
+            for c in range(4):
+                inside = truth != 255
+                both[c] += ((answer == c) & (truth == c)).sum()
+                either[c] += (((answer == c) | (truth == c)) & inside).sum()
+        assert frame["miou"][row] == pytest.approx((both / either).mean())
+    assert frame["error"].notna().all()
+    whole = ra.dataset(f"masks:{folder}", normalize="none", image_size=16)
+    assert ra.lesion(network, whole, metric=Pixels)["metric"][0] == 4 * 16 * 16
+    with pytest.raises(ra.ResanalysisError, match="of several sizes: give --image-size"):
+        ra.lesion(network, data, metric=Pixels)
+
+
+class Pixels:
+    """How many pixels there are."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        assert preds.shape[2:] == target.shape[1:]
+        self.seen += target.numel()
+
+    def compute(self) -> int:
+        return self.seen
+
+
+def test_classes_of_pixels_have_their_mean_iou(tmp_path: Path) -> None:
     from tests.conftest import settle
 
     class Segmenter(nn.Module):
@@ -377,6 +423,7 @@ def test_classes_of_pixels_have_their_mean_iou() -> None:
             return {"out": self.head(self.body(x)["coarse"])}
 
     model = settle(Segmenter())
+    check_masks(model, tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), dtype=np.uint8)
     labels = np.random.default_rng(1).integers(0, 4, (6, 16, 16))
     data = ra.image_dataset(images, labels, mean=[0.5] * 3, std=[0.25] * 3)
