@@ -61,6 +61,11 @@ class MaskedSource:
         return len(self.masks)
 
     @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each as it is stored."""
+        return self.pictures.sizes
+
+    @property
     def one_size(self) -> bool:
         """Whether several can be read at a time."""
         return self.pixels is not None or self.pictures.one_size
@@ -77,7 +82,7 @@ class MaskedSource:
         return np.stack([self._mask(int(index)) for index in indices])
 
     def _mask(self, index: int) -> NDArray[np.int64]:
-        size = self.pictures.sizes[index]
+        size = self.sizes[index]
 
         def taken(image: Any) -> NDArray[np.int64]:
             if (image.height, image.width) != size:

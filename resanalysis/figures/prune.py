@@ -85,7 +85,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     stays at the intact one, how many units the task does not need.
     """
     ax = ax or one_axes()
-    metric = measured(frame, metric)
+    metric = _drawn(frame, metric)
     intact = frame.loc[frame["order"] == "intact"]
     start = float(intact[metric].iloc[0])
     ax.axhline(start, color=INTACT, linestyle="--", linewidth=0.8, label="intact")
@@ -103,6 +103,12 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     ax.set_xlim(0, max(1, int(frame["removed"].to_numpy(int).max())))
     legend_above(ax)
     return ax
+
+
+def _drawn(frame: pd.DataFrame, metric: str | None) -> str:
+    """The column to draw: the one asked for, the metric that the orders go by, else the usual one."""
+    own = frame.attrs.get("whole_metrics") if frame.attrs.get("by") == "metric" else None
+    return measured(frame, own[0] if metric is None and own else metric)
 
 
 def _order(ax: Axes, rows: pd.DataFrame, name: str, metric: str, start: float) -> None:
@@ -180,7 +186,7 @@ def prune(
         has it; last the speed-up, where it was measured.
     """
     again = recalibrated(frame)
-    name = measured(frame, metric)
+    name = _drawn(frame, metric)
     drawn: list[Draw] = [lambda ax: draw(frame, ax, metric=name)]
     if again is not None:
         drawn = [
@@ -218,7 +224,7 @@ def _spelled(order: str) -> str:
 def headlines(frame: pd.DataFrame) -> Headlines:
     """What is left of the network with some units gone, and how much worse cheaper orders do than greedy."""
     intact = frame.loc[frame["order"] == "intact"].iloc[0]
-    metric = measured(frame, None)
+    metric = _drawn(frame, None)
     rows: Headlines = []
     if np.isfinite(intact["error"]):
         rows.append(("intact error", percent(intact["error"])))
