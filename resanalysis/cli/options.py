@@ -23,8 +23,8 @@ MODEL_HELP = (
 )
 DATA_HELP = (
     "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, "
-    "folder:DIR (one folder per class), coco:DIR (objects to be found), text:FILE (cut by the model's own "
-    "tokenizer) or tokens:FILE.npz."
+    "folder:DIR (one folder per class), coco:DIR (objects to be found), masks:DIR (classes of pixels), "
+    "text:FILE (cut by the model's own tokenizer) or tokens:FILE.npz."
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resanalysis.cli.altering import PerImage, Recalibrate
-from resanalysis.cli.analyse import say_cost
+from resanalysis.cli.analyse import Plan, say_cost
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Drawing, Model, Output, Source
+from resanalysis.cli.options import Data, Drawing, Metric, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments import experiment_named
@@ -37,6 +37,7 @@ class By(StrEnum):
     loss = "loss"
     error = "error"
     kl = "kl"
+    metric = "metric"
 
 
 class Transitions(StrEnum):
@@ -72,7 +73,8 @@ def prune(
     by: Annotated[
         By | None,
         typer.Option(
-            help="What the greedy order keeps low; where left out the loss, or kl without labels.",
+            help="What the greedy order keeps low, or of a metric high; where left out the metric if there is "
+            "one, the loss, or kl without labels.",
             show_default=False,
         ),
     ] = None,
@@ -118,6 +120,7 @@ def prune(
     follow: Annotated[
         str, typer.Option(metavar="ORDER", help="Whose units --remove and --max-drop take.")
     ] = "greedy",
+    metric: Metric = None,
     per_image: PerImage = False,
 ) -> None:
     """In which order units can go: by measured damage, by cheap measures, at random.
@@ -126,7 +129,7 @@ def prune(
     .png: error and speed-up against the units removed. With --remove or --max-drop also the
     model without those units: shortened.pt2, which runs with torch alone, shortened.pt (state dict)
     and shortened.json; where units are replaced, no state dict. Each order is also said as one line,
-    greedy: 21,25,3 and so on.
+    greedy: 21,25,3 and so on. Of coco:DIR: mAP and AP50, and orders by mAP.
     """
     chosen = _orders(orders, follow, remove, max_drop)
 
@@ -146,21 +149,20 @@ def prune(
         "timing": timing,
         "recalibrate": recalibrate,
         "replace": replace.value,
-        **({"per_image": True} if per_image else {}),
     }
-    recorded = {**options, "remove": remove, "max_drop": max_drop, "follow": follow}
+    plan = Plan("prune", options).measuring(metric).with_images(per_image)
+    recorded = {**plan.options, "remove": remove, "max_drop": max_drop, "follow": follow}
     shorten = remove is not None or max_drop is not None
     experiment = experiment_named("prune")
     with Run(output.out, "prune", fresh=output.fresh) as run:
         subject = subject_of(model, data, source, output)
         if shorten:
             check_whole(subject.network)
-        say_cost("prune", options, subject, output)
-        analysis = Analysis(run, subject, recorded, output.seed)
+        say_cost("prune", plan.options, subject, output)
+        analysis = Analysis(run, subject, recorded, output.seed, plan.code)
         how = running(subject, source, output)
-        tables = experiment.measure(
-            subject, **options, seed=output.seed, store=analysis.store(), **how
-        )
+        asked = {**plan.options, **plan.functions, "seed": output.seed}
+        tables = experiment.measure(subject, **asked, store=analysis.store(), **how)
         done = time.perf_counter()
         drawn = drawing.figures("prune", partial(experiment.draw, tables))
         choice = None
@@ -215,7 +217,11 @@ def _written(
         model=subject.module,
         example=subject.example,
         replaced=made(choice.units) if replace is Replace.linear else None,
-        facts={"order": choice.order, "drop": choice.drop, "replace": replace.value},
+        facts={
+            "order": choice.order,
+            "drop": choice.drop if choice.known else None,
+            "replace": replace.value,
+        },
     )
 
 
@@ -223,4 +229,5 @@ def _say(output: Output, choice: Choice) -> None:
     if not choice.units:
         raise ResanalysisError(f"{choice.reason}; the table is in {output.out / 'prune.csv'}")
     gone = " ".join(str(unit) for unit in choice.units)
-    tell(output, f"removed {gone}: costs {100 * choice.drop:+.2f} points")
+    cost = f": costs {100 * choice.drop:+.2f} points" if choice.known else ""
+    tell(output, f"removed {gone}{cost}")

@@ -9,7 +9,7 @@ import typer
 
 from resanalysis.cli.altering import CalibrateOn, PerImage, Recalibrate
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Data, Drawing, Model, Output, Source
+from resanalysis.cli.options import Data, Drawing, Metric, Model, Output, Source
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -62,6 +62,7 @@ def rearrange(
             show_default=False,
         ),
     ] = None,
+    metric: Metric = None,
     per_image: PerImage = False,
     recalibrate: Recalibrate = None,
     calibrate_on: CalibrateOn = None,
@@ -71,7 +72,8 @@ def rearrange(
     Skipped, reversed, shuffled, all replaced by the centre one, or run in parallel, once or in a
     loop; and each unit swapped with the next. Units move inside their stage; a transformer has one
     stage: give --group layer to move its layers whole. Writes rearrange.csv, .pdf and .png: the
-    score, from 1 (intact) to 0 (chance), against the number of units touched (Sun et al. 2024).
+    score, from 1 (intact) to 0 (chance), against the number of units touched (Sun et al. 2024). Of
+    coco:DIR: mAP and AP50.
     """
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     wanted = None if sizes is None else whole_numbers(sizes, "--sizes")
@@ -90,5 +92,6 @@ def rearrange(
         "measure": None if measure is None else measure.value,
         "recalibrate": recalibrate,
     }
-    plan = Plan("rearrange", options).with_images(per_image).calibrated_on(calibrate_on)
+    plan = Plan("rearrange", options).measuring(metric)
+    plan = plan.with_images(per_image).calibrated_on(calibrate_on)
     analyse([plan], [model], data, source, drawing, output)

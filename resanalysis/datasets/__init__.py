@@ -26,6 +26,7 @@ from resanalysis.datasets.images import (
     tell_of_classes,
 )
 from resanalysis.datasets.labels import labels_of, read_labels
+from resanalysis.datasets.masks import read_masks
 from resanalysis.datasets.normalisation import NORMALISATIONS, Normalisation, normalisation
 from resanalysis.datasets.npz import read_npz
 from resanalysis.datasets.objects import Objects
@@ -74,6 +75,7 @@ def dataset(
     spec : ``FILE.npz`` (``images`` uint8, ``labels`` if there are any), ``bundled:NAME``, ``cifar10:DIR``,
         ``cifar100:DIR``, ``fashion-mnist:DIR``, ``folder:DIR`` (a folder per class, read as needed),
         ``coco:DIR`` (images and the objects in them, not normalised unless ``normalize`` or ``mean`` say it),
+        ``masks:DIR`` (images and, for each, a PNG whose pixels are classes, 255 none),
         ``tokens:FILE.npz`` (``input_ids`` (N, T), and ``attention_mask`` if there is one), or
         ``text:FILE`` (UTF-8; options after it as in ``text:FILE?length=64&by=line&tokenizer=DIR``).
         ``?labels=none`` after the last two leaves out that each token is the label of the one before it;
@@ -83,7 +85,8 @@ def dataset(
     limit : keep a seeded subset of this many examples, the classes in their proportions.
     split : of the data sets that have a training and a test part.
     image_size, crop, interpolation : of ``folder:`` images: the side of the middle that is cut out, its
-        share of the resized image, and how that is resized; what is left out is as ``pixels`` says.
+        share of the resized image, and how that is resized; what is left out is as ``pixels`` says. Of
+        ``masks:`` images the side that image and mask are resized to, and how the image is.
     pixels : what the model was made for (``model.resanalysis.preprocessing.pixels``); 224 of 256, bilinear, if
         left out.
     labels : of ``folder:`` images: a file that says their classes (docs/data.md), or ``imagenet``.
@@ -111,7 +114,11 @@ def dataset(
             how = chosen_pixels(pixels, image_size, crop, interpolation)
             read = _folder(Path(place), how, None if labels is None else str(labels))
         else:
-            read = _images_of(scheme, place, split) or _arrays(text)
+            read = (
+                _masked(place, split, image_size, interpolation)
+                if scheme == "masks" and place
+                else _images_of(scheme, place, split) or _arrays(text)
+            )
         chosen = normalisation(text, normalize, mean, std, read.recorded)
         found = assembled(text, read.source, read.channels, read.labels, *chosen, read.classes)
         found = replace(found, accepted=read.accepted, subset=read.subset, objects=read.objects)
@@ -152,11 +159,38 @@ def check_of_files(name: str, **given: object) -> None:
     DataError : naming the first such option.
     """
     said = next((option for option, value in given.items() if value is not None), None)
-    if said is not None and not name.startswith("folder:"):
+    if name.startswith("masks:"):
+        _check_of_masks(name, **given)
+    elif said is not None and not name.startswith("folder:"):
         raise DataError(
             f"{name}: --{said.replace('_', '-')} is for files of images, folder:DIR, and these are taken as "
             "they are; leave it out"
         )
+
+
+def _check_of_masks(name: str, **given: object) -> None:
+    """Images with masks are resized, or left as they are; nothing is cut off, nor labelled otherwise."""
+    wrong = next((option for option in ("crop", "labels") if given.get(option) is not None), None)
+    if wrong is not None:
+        raise DataError(
+            f"{name}: --{wrong} is for files of images, folder:DIR; --image-size resizes images and masks"
+        )
+    if given.get("interpolation") is not None and given.get("image_size") is None:
+        raise DataError(
+            f"{name}: these images are not resized; give --interpolation with --image-size, or leave it out"
+        )
+
+
+def _masked(
+    place: str,
+    split: Literal["train", "test"],
+    image_size: int | None,
+    interpolation: str | None,
+) -> _Images:
+    """Images of which every pixel has a class."""
+    chosen_pixels(None, image_size, None, interpolation)  # refuses sizes and names that are none
+    found = read_masks(place, split, image_size, interpolation)
+    return _Images(found.source, 3, None, subset=found.subset)
 
 
 def _folder(folder: Path, pixels: Pixels, labels: str | None) -> _Images:

@@ -20,7 +20,7 @@ from resanalysis.errors import ResanalysisError, shown
 
 # COCO's own training annotations are 470 MB; what is read takes several times its size.
 _LARGEST_JSON = 1 << 30
-_LARGEST_SIDE = 1 << 14
+LARGEST_SIDE = 1 << 14
 _AT_TOP = ("annotations.json", "_annotations.coco.json")
 
 
@@ -223,7 +223,7 @@ def _file_name(file: Path, entry: Mapping[str, Any]) -> str:
 
 
 def _size(file: Path, entry: Mapping[str, Any]) -> tuple[int, int]:
-    high, wide = (_whole(file, entry, side, _LARGEST_SIDE) for side in ("height", "width"))
+    high, wide = (_whole(file, entry, side, LARGEST_SIDE) for side in ("height", "width"))
     if not high or not wide:
         raise DataError(f"{file}: an image is {wide}×{high}: {shown(dict(entry))}")
     return high, wide

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from resanalysis.errors import ResanalysisError, shown
 
 # By suffix, as Pillow calls the formats. It goes by content and would read others as well, among them
 # EPS, for which it starts Ghostscript.
-_FORMATS = {
+FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP",
     ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
 }  # fmt: skip
 _OF_16_BITS = {"PNG", "PPM"}  # whose mode I means 0 to 65535
+Whole = TypeVar("Whole", bound=np.integer)
 _NOT_CLASSES = {"__MACOSX"}  # what unpacking leaves
 
 
@@ -82,7 +83,7 @@ def list_images(folder: Path) -> tuple[Path, ...]:
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {reason(error)}") from None
     if not found:
-        raise DataError(f"{folder} holds no images: files that end in {' '.join(sorted(_FORMATS))}")
+        raise DataError(f"{folder} holds no images: files that end in {' '.join(sorted(FORMATS))}")
     return found
 
 
@@ -127,7 +128,7 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], NDArray[np.int64], tupl
 
 
 def _check_filled(folder: Path, classes: list[str], found: list[list[Path]]) -> None:
-    suffixes = " ".join(sorted(_FORMATS))
+    suffixes = " ".join(sorted(FORMATS))
     if not any(found):
         raise DataError(
             f"{folder} holds no images in folders named for their classes; it has {len(classes)} "
@@ -148,7 +149,7 @@ def _is_class(entry: Path) -> bool:
 def _images(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in _FORMATS and not hidden and path.is_file():
+        if path.suffix.lower() in FORMATS and not hidden and path.is_file():
             yield path
 
 
@@ -164,11 +165,27 @@ def image_of(path: Path, take: Callable[[Any], NDArray[np.uint8]]) -> NDArray[np
     ------
     DataError : if the file is no readable image, or ``take`` refuses it.
     """
+    return picture_of(path, lambda image: take(_of_8_bits(image).convert("RGB")))
+
+
+def picture_of(
+    path: Path, take: Callable[[Any], NDArray[Whole]], formats: list[str] | None = None
+) -> NDArray[Whole]:
+    """What ``take`` makes of an image file as Pillow opens it: nothing but the header is read yet.
+
+    Parameters
+    ----------
+    formats : as Pillow calls them; all that are read if left out.
+
+    Raises
+    ------
+    DataError : if the file is no readable image, or ``take`` refuses it.
+    """
     from PIL import Image
 
     try:
-        with Image.open(path, formats=sorted(set(_FORMATS.values()))) as image:
-            return take(_of_8_bits(image).convert("RGB"))
+        with Image.open(path, formats=formats or sorted(set(FORMATS.values()))) as image:
+            return take(image)
     except Exception as error:  # Pillow's plugins raise what they like on a damaged file
         said = reason(error).replace(f" '{path}'", "")
         raise DataError(

@@ -60,7 +60,7 @@ class Dataset:
     ----------
     name : what the user called it.
     source : uint8 images (N, C, H, W), or int64 token ids (N, T).
-    labels : int64 (N,), or (N, H, W) of a segmentation, or ``None``.
+    labels : int64 (N,), or (N, H, W) of a segmentation, or ``None``, also where masks are read with the images.
     mean, std : per channel, of images scaled to [0, 1]; ``None`` for tokens.
     classes : their names, where the data has them.
     indices : which examples of the source, in order.
@@ -94,6 +94,18 @@ class Dataset:
     def one_size(self) -> bool:
         """Whether several examples fit into one batch."""
         return getattr(self.source, "one_size", True)
+
+    @property
+    def of_pixels(self) -> bool:
+        """Whether every pixel has a label: in ``labels``, or in masks that are read with the images."""
+        if hasattr(self.source, "classes_of"):
+            return True
+        return self.labels is not None and self.labels.ndim == 3
+
+    @property
+    def labelled(self) -> bool:
+        """Whether batches have labels, of images at least."""
+        return self.labels is not None or self.of_pixels
 
     @property
     def pixels(self) -> Pixels | None:
@@ -133,10 +145,15 @@ class Dataset:
             return self._tokens(values.astype(np.int64), start, stop)
         images = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255)
         mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (self.mean, self.std))
+        return (images - mean) / std, self._labels(start, stop)
+
+    def _labels(self, start: int, stop: int) -> Tensor | None:
+        classes_of = getattr(self.source, "classes_of", None)
+        if classes_of is not None:
+            return torch.from_numpy(classes_of(self.indices[start:stop]))
         right = self.labels if self.accepted is None else self.accepted
         # A copy: a tensor on the data set's own memory could be written to by a metric.
-        labels = None if right is None else torch.from_numpy(right[start:stop].copy())
-        return (images - mean) / std, labels
+        return None if right is None else torch.from_numpy(right[start:stop].copy())
 
     def _tokens(
         self, values: NDArray[np.int64], start: int, stop: int

@@ -42,7 +42,7 @@ MOST_UNITS_PAIRED = 30
 
 
 def _labelled(subject: Any) -> bool:
-    return subject.data is not None and subject.data.labels is not None
+    return subject.data is not None and subject.data.labelled
 
 
 def _interactions_in_report(subject: Any) -> dict[str, Any] | None:

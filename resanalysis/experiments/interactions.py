@@ -107,7 +107,7 @@ def interactions(
 
 def _deletable(network: ResidualNetwork, data: Dataset) -> list[int]:
     """The units that pairs are made of, where there are pairs and something to measure."""
-    if data.labels is None:
+    if not data.labelled:
         raise ResanalysisError(
             f"{data.name} has no labels, and interactions are of losses, margins and errors: name data "
             "with labels"

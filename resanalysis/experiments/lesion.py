@@ -16,7 +16,13 @@ from resanalysis.experiments.lesion_stop import Narrow, Stop, Top
 from resanalysis.experiments.lesion_table import Numbers, add, lesion_table, rows_of
 from resanalysis.experiments.lesion_until import check_until, lesion_until
 from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
-from resanalysis.experiments.whole import metric_of, redrawn_scores, whole_facts
+from resanalysis.experiments.whole import (
+    metric_bands,
+    metric_of,
+    redrawn_scores,
+    whole_bands,
+    whole_facts,
+)
 from resanalysis.measures.chance import chance_error
 from resanalysis.measures.perplexity import perplexity, predicted_tokens
 from resanalysis.network import ResidualNetwork
@@ -150,9 +156,8 @@ def lesion(
         _add_metric(frame, scores.values["metric"], place, seed)
     whole = redrawn_scores(scores, scored_by, len(data), seed)
     rows = rows_of(network, place)
-    for name, found in whole.items():
-        add(frame, name, found.bands(), rows)
-        add(frame, f"{name}_delta", found.changes(), rows)
+    for name, band in whole_bands(whole).items():
+        add(frame, name, band, rows)
     if answers is not None:
         frame["route"] = [place.get(unit, -1) for unit in frame["unit"]]
     if recalibrate is not None:
@@ -250,8 +255,5 @@ def _add_metric(
 ) -> None:
     """The user's score of each row's route, and its paired difference from the intact network."""
     rows = np.array([place.get(unit, -1) for unit in frame["unit"]])
-    change = paired_intervals(values, values[0], seed=seed)
-    for ends, known in zip(change, unchanged(values[0]), strict=True):
-        ends[0] = known
-    add(frame, "metric", intervals_of(values, seed=seed), rows)
-    add(frame, "metric_delta", change, rows)
+    for name, band in metric_bands(values, seed).items():
+        add(frame, name, band, rows)

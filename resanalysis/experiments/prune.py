@@ -16,12 +16,15 @@ from resanalysis.experiments.prune_measured import Replace, Running, measured_ta
 from resanalysis.experiments.prune_order import By, Damage, check_by, check_orders, halves
 from resanalysis.experiments.prune_search import Search, found_orders
 from resanalysis.experiments.prune_timing import add_speed_ups
+from resanalysis.experiments.whole import metric_of
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
 from resanalysis.routes.batches import BlockStore
+from resanalysis.routes.evaluator import has_logits
 from resanalysis.routes.forward_only import forward_only
+from resanalysis.routes.metric import Metric, metric_name
 
 
 def prune(
@@ -35,6 +38,7 @@ def prune(
     transitions: Literal["eligible", "excluded"] = "eligible",
     calibration: float = 0.5,
     timing: float = 20.0,
+    metric: Metric | type | None = None,
     recalibrate: int | None = None,
     replace: Replace = "nothing",
     batch_size: int | None = None,
@@ -62,12 +66,15 @@ def prune(
         that goes), ``random``. If left out, ``greedy``, ``lesion``, the first four measures that the
         network has and ``random``.
     draws : random orders.
-    by : what the damage is for ``greedy`` and ``lesion``: ``loss``, ``error`` or ``kl`` from the intact
-        output. The loss if left out, or without labels the KL divergence.
+    by : what the damage is for ``greedy`` and ``lesion``: ``loss``, ``error``, ``kl`` from the intact
+        output, or ``metric``, the first of its numbers (``map`` of objects to be found, ``miou`` of classes of
+        pixels), which is the better the higher where it does not say ``higher_is_better = False``. If left
+        out the metric, where there is one, else the loss, or without labels the KL divergence.
     until : how many units go; all that can if left out.
     transitions : whether units that change the stream's shape may go.
     calibration : share of the examples that the orders are found on.
     timing : seconds to measure speed-ups for, about; 0 leaves them out.
+    metric : a score of your own, as in ``lesion``, whose columns it adds.
     recalibrate : estimate batch-norm statistics on so many of the calibration half for each shortened network,
         and measure it again, in further columns; the orders stay those of statistics as trained.
     replace : ``linear`` puts the affine map of channels that comes nearest to it, found on the calibration
@@ -83,7 +90,9 @@ def prune(
         paired difference from the intact error with its interval, ``loss``, ``agreement``, ``kl``,
         ``parameters`` and ``flops`` left in the units, ``speedup`` measured (median over pairs, with its
         interval; some rows of the greedy order), ``flops_ratio`` (operations of the intact network over
-        those left, stem and head included), and the intervals of loss, agreement and KL. With
+        those left, stem and head included), and the intervals of loss, agreement and KL. Of objects to be
+        found ``map`` and ``ap50``, of classes of pixels ``miou``, and a ``metric``, each with its interval, and
+        as ``map_delta`` the paired difference from the intact network. With
         ``recalibrate``, error, delta, loss, agreement and KL again in columns that end in
         ``_recalibrated`` (before ``_low`` and ``_high``).
 
@@ -108,16 +117,22 @@ def prune(
     pool = _pool(network, eligible)
     steps = min(until or len(pool), len(pool))
     held, rest = halves(data, calibration, seed)
-    chosen_by = check_by(by, held.batch(0, 1)[1] is not None)
+    scored_by = metric_of(metric, rest, answers=answers, recalibrate=recalibrate)
+    chosen_by = check_by(by, held.batch(0, 1)[1] is not None, scored_by)
+    if chosen_by != "metric" and scored_by is not None and not has_logits(network, held, device):
+        raise ResanalysisError(
+            f"the model returns no logits, and {chosen_by} is of these: compare by metric"
+        )
     protocol = recalibrating(network, rest, _some(held, recalibrate, seed))
     ready = forward_only(network, device=device, parts=_parts_run(network))
-    damage = Damage(ready, held, chosen_by, batch_size, store)
+    search_by = metric_of(metric, held) if chosen_by == "metric" else None
+    damage = Damage(ready, held, chosen_by, batch_size, store, search_by)
     search = Search(network, damage, pool, steps, draws, seed, eligible, device, show_progress)
     found = found_orders(search, orders)
     running = Running(batch_size, device, store, show_progress)
     removals = [gone for order in found for gone in order.removals]
     way = way_without(network, held, removals, replace, running)
-    frame = measured_table(found, way, ready, protocol, seed, running, answers)
+    frame, facts = measured_table(found, way, ready, protocol, seed, running, scored_by, answers)
     timed = add_speed_ups(frame, found[0], way, rest, timing, seed, running)
     frame.attrs = Provenance.of(
         network,
@@ -134,7 +149,10 @@ def prune(
         chance=_chance(rest),
         threads=torch.get_num_threads(),
         **protocol.facts,
+        **facts,
     ).facts()
+    if metric is not None:
+        frame.attrs["metric"] = metric_name(metric)
     return frame
 
 

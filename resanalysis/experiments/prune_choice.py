@@ -17,7 +17,7 @@ class Choice:
     Attributes
     ----------
     units : in the order they went; empty if no number of them qualifies.
-    drop : rise of the error, or without labels the share of answers that changed.
+    drop : rise of the error, or without labels the share of answers that changed; NaN of what has no answers.
     reason : why there are none, else empty.
     """
 
@@ -25,6 +25,11 @@ class Choice:
     units: tuple[int, ...]
     drop: float
     reason: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a ``drop``."""
+        return not np.isnan(self.drop)
 
 
 def choose(
@@ -46,8 +51,8 @@ def choose(
 
     Raises
     ------
-    ResanalysisError : if both or none of ``remove`` and ``max_drop`` are given, or the table does not have the
-        order or as many units.
+    ResanalysisError : if both or none of ``remove`` and ``max_drop`` are given, the table does not have the
+        order or as many units, or it has neither an error nor an agreement for ``max_drop``.
     """
     if (remove is None) == (max_drop is None):
         raise ResanalysisError("name either how many units to remove or the largest drop allowed")
@@ -64,6 +69,11 @@ def choose(
                 f"the order {order} has 1 to {len(rows)} units to remove, got {remove}"
             )
         return Choice(order, units_gone(rows, remove), float(drops[remove - 1]))
+    if np.isnan(drops).all():
+        raise ResanalysisError(
+            "the table has neither an error nor an agreement for --max-drop (max_drop=) to bound: say how many "
+            "units go with --remove (remove=)"
+        )
     # A fraction such as 0.07 − 0.05 is above 0.02 by rounding alone.
     within = np.flatnonzero(drops <= float(max_drop or 0.0) + 1e-9)
     if not len(within):

@@ -21,15 +21,18 @@ from resanalysis.experiments.prune_replace import (
     spans_of,
 )
 from resanalysis.experiments.prune_row import COLUMNS, Measured, row_of
+from resanalysis.experiments.whole import redrawn_scores, whole_facts
 from resanalysis.measures.cost import unit_costs
 from resanalysis.network import ResidualNetwork
 from resanalysis.routes.answers import Answers
 from resanalysis.routes.batches import Batches, BlockStore
 from resanalysis.routes.evaluator import Scores, evaluate, placed_network
+from resanalysis.routes.metric import Metric
 from resanalysis.routes.route import intact, without
 from resanalysis.routes.shared_store import prefixed
 from resanalysis.routes.shortening import shortened
 from resanalysis.routes.taken_out import taken_out
+from resanalysis.routes.whole import WholeMetric
 
 Replace = Literal["nothing", "linear"]
 """What is in the place of units that are gone."""
@@ -109,21 +112,25 @@ def measured_table(
     protocol: Protocol,
     seed: int,
     running: Running,
+    metric: Metric | WholeMetric | None = None,
     answers: Answers | None = None,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """A row for the intact network, and one for each order and number of units; no speed-ups yet.
+
+    With it, what a caption has to state of the metric.
 
     Parameters
     ----------
     ready : the network in a form that deletions run fast in.
     protocol : the examples, and those that batch-norm statistics are estimated anew on.
+    metric : measured beside error and loss.
     answers : kept of each row's network, whose number among them is then in the column ``route``.
     """
     # Units gone in another order are the same network.
     removals = {frozenset(gone): gone for order in found for gone in order.removals}
-    measured = Measured.of(
-        _scores(way, ready, list(removals.values()), protocol, running, answers), seed
-    )
+    scores = _scores(way, ready, list(removals.values()), protocol, running, metric, answers)
+    whole = redrawn_scores(scores, metric, len(protocol.measured), seed)
+    measured = Measured.of(scores, whole, seed)
     place = {gone: row for row, gone in enumerate(removals, start=1)}
     inputs = (
         Batches.of(way.network, protocol.measured).batch(0, min(2, len(protocol.measured))).inputs
@@ -142,7 +149,7 @@ def measured_table(
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *measured.further])
     if answers is not None:
         frame["route"] = [0, *(place[frozenset(g)] for order in found for g in order.removals)]
-    return frame
+    return frame, whole_facts(whole)
 
 
 def _scores(
@@ -151,19 +158,17 @@ def _scores(
     removals: Sequence[Sequence[int]],
     protocol: Protocol,
     running: Running,
+    metric: Metric | WholeMetric | None,
     answers: Answers | None,
 ) -> Scores:
     """Of the intact network, and without each of the removals."""
     how = running.apart("measured")
     if way.maps is not None:
         placed = placed_network(way.network, running.device)
-        return replaced_scores(placed, removals, way.maps, protocol.measured, **how)
+        return replaced_scores(placed, removals, way.maps, protocol.measured, metric, **how)
+    how |= {"metric": metric, "description": "prune", "answers": answers}
     if protocol.calibration is not None:
         routes = [intact(way.network), *(without(way.network, gone) for gone in removals)]
-        return protocol.scored(
-            routes, device=running.device, description="prune", answers=answers, **how
-        )
+        return protocol.scored(routes, device=running.device, **how)
     routes = [intact(ready), *(without(ready, gone) for gone in removals)]
-    return evaluate(
-        ready, routes, protocol.measured, fast=False, description="prune", answers=answers, **how
-    )
+    return evaluate(ready, routes, protocol.measured, fast=False, **how)

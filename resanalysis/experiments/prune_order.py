@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from resanalysis.datasets import Dataset
 from resanalysis.datasets.halves import two_parts
 from resanalysis.errors import ResanalysisError
+from resanalysis.experiments.whole import first_quantity, higher_is_better
 from resanalysis.network import ResidualNetwork
 from resanalysis.progress import progress_bar
 from resanalysis.routes.batches import EvaluationData
-from resanalysis.routes.evaluator import BlockStore, evaluate
+from resanalysis.routes.evaluator import BlockStore, Scores, evaluate
+from resanalysis.routes.metric import Metric
 from resanalysis.routes.route import without
 from resanalysis.routes.shared_store import prefixed
+from resanalysis.routes.whole import WholeMetric
 
-By = Literal["loss", "error", "kl"]
+By = Literal["loss", "error", "kl", "metric"]
 MEASURES = (
     "influence", "ratio", "branch_norm", "cosine", "gradient_cosine", "gate", "bn_scale", "scale",
 )  # fmt: skip
@@ -65,6 +68,7 @@ class Damage:
     ----------
     network : in a form to evaluate as it is, such as ``forward_only`` gives.
     by : what is compared first; ties go to the lower loss, then the lower KL, then the earlier unit.
+    metric : of ``by="metric"``, on the same examples. Its first quantity is compared, without a bootstrap.
     """
 
     network: ResidualNetwork
@@ -72,6 +76,7 @@ class Damage:
     by: By
     batch_size: int | None = None
     store: BlockStore | None = None
+    metric: Metric | WholeMetric | None = None
 
     def of(
         self, removals: Sequence[Sequence[int]], part: str, *, show_progress: bool = False
@@ -88,12 +93,20 @@ class Damage:
             self.data,
             batch_size=self.batch_size,
             fast=False,  # it is fast already, and made so once for all steps
+            metric=self.metric,
             store=prefixed(self.store, part),
             show_progress=show_progress,
             description=part,
         )
-        columns = [scores.mean(name) for name in dict.fromkeys((self.by, "loss", "kl"))]
+        columns = [self._first(scores), *(scores.mean(name) for name in ("loss", "kl"))]
         return np.where(np.isfinite(columns), columns, np.inf)
+
+    def _first(self, scores: Scores) -> NDArray[np.float64]:
+        """What is compared first, the lower the better."""
+        if self.metric is None:
+            return scores.mean(self.by)
+        value = first_quantity(scores, self.metric)
+        return -value if higher_is_better(self.metric) else value
 
     def ranked(
         self, gone: Sequence[int], candidates: Sequence[int], *, show_progress: bool = False
@@ -170,12 +183,18 @@ def check_orders(wanted: Sequence[str] | None) -> None:
         raise ResanalysisError(f"each order is named once, got {', '.join(orders)}")
 
 
-def check_by(by: str | None, labelled: bool) -> By:
-    """What damage is measured by: the loss, or without labels the KL divergence from the intact output."""
-    if by is None:
+def check_by(by: str | None, labelled: bool, metric: Metric | WholeMetric | None) -> By:
+    """What damage is measured by: a metric where there is one, else the loss, or without labels the KL."""
+    if by is None and metric is None:
         return "loss" if labelled else "kl"
+    if by == "metric" and metric is None:
+        raise ResanalysisError(
+            "there is no metric to compare by: name one with --metric (metric=), or leave --by (by=) out"
+        )
+    if by is None or by == "metric":
+        return "metric"
     if by not in get_args(By):
         raise ResanalysisError(f"no damage {by!r}; there are {', '.join(get_args(By))}")
-    if by != "kl" and not labelled:
+    if by in ("loss", "error") and not labelled:
         raise ResanalysisError(f"the {by} needs labels, and the data has none; compare by kl")
     return by  # type: ignore[return-value]

@@ -16,7 +16,9 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.routes.batches import Batch, Batches, Block, BlockStore, Footprint
 from resanalysis.routes.evaluator import Scores, entered
 from resanalysis.routes.linear_map import ChannelMap, by_channel, channel_axis, with_maps
-from resanalysis.routes.scores import NAMES, Scorer
+from resanalysis.routes.metric import Metric
+from resanalysis.routes.scores import Scorer, names_of
+from resanalysis.routes.whole import Record, WholeMetric, packed, unpacked
 from resanalysis.statistics.least_squares import Affine, added_up, best_affine, product_sums
 
 Span = tuple[int, int]
@@ -118,6 +120,7 @@ def replaced_scores(
     removals: Sequence[Sequence[int]],
     maps: Maps,
     data: Dataset,
+    metric: Metric | WholeMetric | None = None,
     *,
     batch_size: int | None = None,
     store: BlockStore | None = None,
@@ -131,12 +134,25 @@ def replaced_scores(
 
     def scored(batch: Batch) -> Block:
         h, side = entered(network, batch)
-        scorer = Scorer.of(network.leave(*network.walk(h, side)), batch.labels, None, batch.rows)
-        rows = [scorer.rows(one.leave(*one.walk(h, side))) for one in networks]
+        scorer = Scorer.of(network.leave(*network.walk(h, side)), batch.labels, metric, batch.rows)
+        rows: list[Tensor] = []
+        records: list[list[Record]] = []
+        for one in networks:
+            output = one.leave(*one.walk(h, side))
+            rows.append(scorer.rows(output))
+            if scorer.whole is not None:
+                known = scorer.whole.records(output, scorer.labels, batch.rows)
+                records.append(known[: batch.stop - batch.start])
         stacked = torch.stack(rows, dim=1)
-        return {name: batch.own(stacked[row]).numpy() for row, name in enumerate(NAMES)}
+        block = {name: batch.own(stacked[row]).numpy() for row, name in enumerate(scorer.names)}
+        return block | (packed(records) if records else {})
 
     with torch.inference_mode():
         blocks = batches.each("replaced", scored)
-    values = {name: np.concatenate([block[name] for block in blocks], axis=-1) for name in NAMES}
-    return Scores(values)
+    names = names_of(metric, False)
+    values = {name: np.concatenate([block[name] for block in blocks], axis=-1) for name in names}
+    records: list[list[Record]] = [[] for _ in networks]
+    for block in blocks if isinstance(metric, WholeMetric) else ():
+        for kept, more in zip(records, unpacked(block), strict=True):
+            kept += more
+    return Scores(values, records)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from resanalysis.experiments.protocol import AGAIN
+from resanalysis.experiments.whole import metric_bands, whole_bands
 from resanalysis.measures.cost import Costs
 from resanalysis.routes.evaluator import Scores
 from resanalysis.statistics.bootstrap import Band
 from resanalysis.statistics.intervals import intervals_of, paired_intervals, unchanged
+from resanalysis.statistics.whole import Redrawn
 
 COLUMNS = (
     "order", "draw", "removed", "units", "unit", "name", "error", "error_low", "error_high",
@@ -30,15 +32,15 @@ class Measured:
     Attributes
     ----------
     bands : ``error``, ``loss``, ``agreement``, ``kl``, and ``delta``, the paired difference from the intact
-        error; the same with statistics estimated anew, where they were; a row for each route, the intact
-        network first.
+        error; a metric's quantities with theirs; the same with statistics estimated anew, where they were; a
+        row for each route, the intact network first.
     """
 
     bands: dict[str, Band]
 
     @staticmethod
-    def of(scores: Scores, seed: int) -> Measured:
-        """From the scores of every example."""
+    def of(scores: Scores, whole: dict[str, Redrawn], seed: int) -> Measured:
+        """From the scores of every example, and quantities that are of all examples together."""
         bands = {name: intervals_of(rows, seed=seed) for name, rows in scores.values.items()}
         for again in ("", AGAIN):
             error = scores.values.get(f"error{again}")
@@ -48,14 +50,16 @@ class Measured:
             for ends, known in zip(delta, unchanged(error[0]), strict=True):
                 ends[0] = known
             bands[f"delta{again}"] = delta
-        return Measured(bands)
+            if "metric" in scores.values:
+                own = metric_bands(scores.values[f"metric{again}"], seed)
+                bands |= {f"{name}{again}": band for name, band in own.items()}
+        return Measured(bands | whole_bands(whole))
 
     @property
     def further(self) -> list[str]:
-        """Columns of statistics estimated anew."""
-        return [
-            f"{name}{end}" for name in self.bands if AGAIN in name for end in ("", "_low", "_high")
-        ]
+        """Columns beside ``COLUMNS``: a metric's, and those of statistics estimated anew."""
+        every = [f"{name}{end}" for name in self.bands for end in ("", "_low", "_high")]
+        return [name for name in every if name not in COLUMNS]
 
 
 def row_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -12,13 +11,24 @@ import torch
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
-from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
+from resanalysis.experiments.protocol import AGAIN, protocol_of
+from resanalysis.experiments.rearrange_table import altered_rows, metric_columns, score_columns
+from resanalysis.experiments.whole import metric_of, redrawn_scores, whole_facts
 from resanalysis.measures.baselines import Baselines, Measure, baselines
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
-from resanalysis.routes.evaluator import BlockStore, Scores
-from resanalysis.routes.rearranged import KINDS, Kind, Runs, middles, movable_runs, rearrangements
+from resanalysis.routes.evaluator import BlockStore, has_logits
+from resanalysis.routes.metric import Metric, metric_name
+from resanalysis.routes.orders import count_orders
+from resanalysis.routes.rearranged import (
+    KINDS,
+    Kind,
+    Runs,
+    middles,
+    movable_runs,
+    rearrangements,
+)
 from resanalysis.routes.route import intact
 
 # More middles than these, evenly spread, add run time to a figure and no shape.
@@ -35,6 +45,7 @@ def rearrange(
     loops: int = 3,
     stage: int | None = None,
     measure: Measure | None = None,
+    metric: Metric | type | None = None,
     recalibrate: int | None = None,
     calibrate_on: Dataset | None = None,
     batch_size: int | None = None,
@@ -69,7 +80,9 @@ def rearrange(
     loops : of ``looped``.
     stage : rearrange the units of this stage alone.
     measure : what the score counts: ``accuracy`` (of the next token, for language models) where there
-        are labels, else ``agreement`` with the intact network.
+        are labels, else ``agreement`` with the intact network. What has no logits, such as detections, has no
+        score.
+    metric : a score of your own, as in ``lesion``, whose columns it adds.
     answers : as in ``lesion``.
     recalibrate, calibrate_on : as in ``lesion``: set so many examples aside, and estimate batch-norm
         statistics on them for every altered network.
@@ -84,7 +97,11 @@ def rearrange(
         ``agreement``, ``kl``, in every row the intact network's ``intact_error`` and the ``chance``;
         last ``size``, the units of the middle, whether they moved or not. With ``recalibrate``,
         ``score_recalibrated`` with its interval, and the other numbers, with statistics estimated anew, by
-        the intact network with statistics estimated anew.
+        the intact network with statistics estimated anew. Of objects to be found ``map`` and ``ap50``, of
+        classes of pixels ``miou``, and a ``metric``, each with its interval, as ``map_delta`` the paired
+        difference from the intact network, as ``intact_map`` the intact network's, and as ``mean_map`` and the
+        rest its mean over the random orders of a middle, as in ``reorder``; ``listed`` says whether these are
+        all that the middle has.
 
     Raises
     ------
@@ -99,10 +116,14 @@ def rearrange(
     spans, left_out = _chosen(middles(runs), sizes) if set(kinds) - {"swap"} else ([], [])
     protocol = protocol_of(network, data, seed, recalibrate=recalibrate, calibrate_on=calibrate_on)
     data = protocol.measured
-    base = baselines(network, data, measure, batch_size=batch_size, device=device)
+    scored_by = metric_of(metric, data, answers=answers, recalibrate=recalibrate)
+    base = None
+    if measure is not None or scored_by is None or has_logits(network, data, device):
+        base = baselines(network, data, measure, batch_size=batch_size, device=device)
     altered = list(rearrangements(network, kinds, spans, runs, draws=draws, loops=loops, seed=seed))
     scores = protocol.scored(
         [intact(network), *(one.route for one in altered)],
+        metric=scored_by,
         batch_size=batch_size,
         device=device,
         store=store,
@@ -110,31 +131,14 @@ def rearrange(
         description="rearrange",
         answers=answers,
     )
-    rows: list[dict[str, Any]] = [
-        {
-            "kind": "intact",
-            "touched": 0,
-            "draw": 0,
-            "units": "",
-            "order": _text(range(len(network))),
-            "size": 0,
-        }
-    ]
-    rows += [
-        {
-            "kind": one.kind,
-            "touched": len(one.units),
-            "draw": one.draw,
-            "units": _text(one.units),
-            "order": _text(one.order or ()),
-            "size": one.size,
-        }
-        for one in altered
-    ]
-    frame = pd.DataFrame(rows).join(_measured(scores, base, seed))
-    frame["chance"], frame["size"] = base.chance, frame.pop("size")
+    frame = altered_rows(len(network), altered).join(score_columns(scores, base, seed))
+    frame["chance"] = np.nan if base is None else base.chance
+    frame["size"] = frame.pop("size")  # last
+    all_there = {sum(map(len, span)): count_orders(span) <= draws for span in spans}
+    whole = redrawn_scores(scores, scored_by, len(data), seed)
+    frame = frame.join(metric_columns(frame, scores, whole, all_there, seed))
     if recalibrate is not None:
-        frame = frame.join(_measured(scores, base, seed, AGAIN))
+        frame = frame.join(score_columns(scores, base, seed, AGAIN))
     if answers is not None:
         frame["route"] = range(len(frame))
     frame.attrs = Provenance.of(
@@ -148,28 +152,25 @@ def rearrange(
         left_out=left_out,
         movable=sum(len(run) for run in runs),
         runs=[[run[0], run[-1]] for run in runs],
-        measure=base.measure,
-        intact_measure=float(base.intact.mean()),
+        **_levels(base),
         **protocol.facts,
-        chance=base.chance,
-        chance_answer=base.answer,
+        **whole_facts(whole),
     ).facts()
+    if metric is not None:
+        frame.attrs["metric"] = metric_name(metric)
     return frame
 
 
-def _measured(scores: Scores, base: Baselines, seed: int, again: str = "") -> pd.DataFrame:
-    """The score of every route and the rest, of the names that end in ``again``."""
-    of_examples = scores.values[f"{'agreement' if base.measure == 'agreement' else 'error'}{again}"]
-    right = of_examples.astype(np.float64)
-    if base.measure == "accuracy":
-        right = 1 - right
-    found = replace(base, intact=right[0]).normalised(right, seed=seed)
-    names = ("score", "score_low", "score_high")
-    frame = pd.DataFrame(dict(zip(names, found, strict=True)))
-    for name in ("error", "loss", "agreement", "kl"):
-        frame[name] = scores.mean(f"{name}{again}")
-    frame["intact_error"] = frame["error"].iloc[0]
-    return frame.rename(columns=recalibrated) if again else frame
+def _levels(base: Baselines | None) -> dict[str, Any]:
+    """What a caption has to state of the score."""
+    if base is None:
+        return {}
+    return {
+        "measure": base.measure,
+        "intact_measure": float(base.intact.mean()),
+        "chance": base.chance,
+        "chance_answer": base.answer,
+    }
 
 
 def _check(kinds: Sequence[str], draws: int, loops: int, measure: str | None) -> None:
@@ -202,7 +203,3 @@ def _chosen(there: dict[int, Runs], sizes: Sequence[int] | None) -> tuple[list[R
             f"{', '.join(map(str, possible))}"
         )
     return [there[size] for size in kept], [size for size in wanted if size not in there]
-
-
-def _text(units: Sequence[int]) -> str:
-    return " ".join(str(unit) for unit in units)

@@ -68,7 +68,7 @@ def scaling_orders(
 
     Source: Veit et al. 2016, §5.2 (lengths of paths); the expansion is derived in docs/scaling.md.
     """
-    if data.labels is None:
+    if not data.labelled:
         raise ResanalysisError(f"orders are told by their loss, and {data.name} has no labels")
     n = residual_units(network)
     chosen = data if images is None or images >= len(data) else data.limited(images, seed)

@@ -266,7 +266,7 @@ def _check(
 ) -> None:
     if by not in get_args(By):
         raise ResanalysisError(f"no value by {by!r}; there are {', '.join(get_args(By))}")
-    if by != "kl" and data.labels is None:
+    if by != "kl" and not data.labelled:
         raise ResanalysisError(
             f"the {by} needs labels, and {data.name} has none; share out the kl from the intact output"
         )

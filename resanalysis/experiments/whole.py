@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
@@ -17,6 +19,8 @@ from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import Scores
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.whole import WholeMetric
+from resanalysis.statistics.bootstrap import Band, Floats
+from resanalysis.statistics.intervals import intervals_of, paired_intervals, unchanged
 from resanalysis.statistics.whole import OVER, Redrawn, redrawn, redrawn_columns
 
 
@@ -42,20 +46,35 @@ def metric_of(
     ResanalysisError : if ``answers`` or ``recalibrate`` is asked for where the metric does not go with it.
     """
     objects = getattr(data, "objects", None)
-    labels = getattr(data, "labels", None)
     chosen = metric
     if metric is None and objects is not None:
         chosen = CocoPrecision(objects)
-    elif metric is None and labels is not None and labels.ndim == 3:
+    elif metric is None and getattr(data, "of_pixels", False):
         chosen = MeanIou()
     elif is_updating(metric):
-        targets = torch.as_tensor(labels) if objects is None and labels is not None else objects
-        if targets is None:
-            raise ResanalysisError("a metric with update and compute needs labels, or coco:DIR")
-        chosen = Updating.of(metric, targets)
+        chosen = Updating.of(metric, _targets(data))
     if isinstance(chosen, WholeMetric):
         _check_alone(chosen, objects, answers, recalibrate)
     return chosen
+
+
+def _targets(data: Dataset) -> Any:
+    """What a metric of the whole data set compares outputs with: objects, or labels (N, …)."""
+    objects = getattr(data, "objects", None)
+    if objects is not None:
+        return objects
+    labels = getattr(data, "labels", None)
+    if labels is not None:
+        return torch.as_tensor(labels)
+    if not getattr(data, "of_pixels", False):
+        raise ResanalysisError("a metric with update and compute needs labels, or coco:DIR")
+    if not data.one_size:
+        raise ResanalysisError(
+            f"a metric with update and compute is given all masks together, and those of {data.name} are of "
+            "several sizes: give --image-size (image_size=)"
+        )
+    masks = [data.batch(place, place + 1)[1] for place in range(len(data))]
+    return torch.cat([mask for mask in masks if mask is not None])
 
 
 def _check_alone(
@@ -82,6 +101,39 @@ def redrawn_scores(
     # Routes one by one: what is matched of one is let go before the next.
     statistics = (metric.statistic(records) for records in scores.records)
     return redrawn(statistics, n, resamples=metric.resamples, seed=seed)
+
+
+def whole_bands(found: dict[str, Redrawn]) -> dict[str, Band]:
+    """Each quantity of every route with its interval, and under ``NAME_delta`` its paired difference."""
+    bands: dict[str, Band] = {}
+    for name, one in found.items():
+        bands |= {name: one.bands(), f"{name}_delta": one.changes()}
+    return bands
+
+
+def metric_bands(values: NDArray[np.float32], seed: int) -> dict[str, Band]:
+    """The same of a user's score of each example (routes, N), the intact network's first."""
+    change = paired_intervals(values, values[0], seed=seed)
+    for ends, known in zip(change, unchanged(values[0]), strict=True):
+        ends[0] = known
+    return {"metric": intervals_of(values, seed=seed), "metric_delta": change}
+
+
+def higher_is_better(metric: Metric | WholeMetric) -> bool:
+    """Whether a metric falls where a network gets worse: unless it says ``higher_is_better = False``.
+
+    The attribute is torchmetrics'.
+    """
+    return getattr(metric, "higher_is_better", None) is not False
+
+
+def first_quantity(scores: Scores, metric: Metric | WholeMetric) -> Floats:
+    """The first quantity of a metric on all examples, for each route; no intervals."""
+    if not isinstance(metric, WholeMetric):
+        return scores.mean("metric")
+    every = np.ones((1, len(scores.records[0])))
+    found = (metric.statistic(records)(every) for records in scores.records)
+    return np.array([next(iter(quantities.values()))[0] for quantities in found])
 
 
 def of_draws(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
+from resanalysis.figures.legends import shared_legend
+from resanalysis.figures.recalibrated import NAME
 from resanalysis.figures.style import (
     BLUE,
     FULL,
@@ -46,6 +48,7 @@ def draw(
     x: str,
     y: str,
     pool: pd.DataFrame | None = None,
+    again: pd.DataFrame | None = None,
     chance: float | None = None,
 ) -> Axes:
     """A line per model with its interval; with ``pool``, each model thin and their mean with its band.
@@ -55,6 +58,8 @@ def draw(
     frame : of ``statistics.pooling.curves``; places below 0 of ``x`` (the intact network) become lines across,
         and places without a value crosses below, at which the line breaks: layers that cannot be deleted.
     pool : of ``statistics.pooling.pooled``.
+    again : as ``frame``, or where there is a ``pool`` as this, with batch-norm statistics estimated anew:
+        hollow marks on dotted lines.
     chance : value of a network that guesses, drawn where a curve comes near it.
 
     Conclude from curves whose bands part that the networks differ on these examples; from the band of ``pool``,
@@ -89,6 +94,8 @@ def draw(
                 "o",
                 True,
             )
+        if again is not None:
+            _hollow(ax, again, x, y, pooled=pool is not None)
         if chance is not None and np.nanmax(frame[y].to_numpy(float)) >= NEAR_CHANCE * chance:
             ax.axhline(chance, color=INTACT, linewidth=0.8, linestyle=":", label="chance")
         ax.set_xlabel(AXES.get(x, x))
@@ -120,6 +127,26 @@ def _line(
         ax.axhline(float(intact), color=colour, linewidth=0.8, linestyle="--")
 
 
+def _hollow(ax: Axes, again: pd.DataFrame, x: str, y: str, *, pooled: bool) -> None:
+    """What statistics estimated anew leave, in the colours of the models, a little beside the others."""
+    groups = [("", again)] if pooled else again.groupby("model", sort=False)
+    for number, (_, rows) in enumerate(groups):
+        colour, marker = _LOOKS[number % len(_LOOKS)]
+        altered = rows.loc[rows[x] >= 0] if x == "unit" else rows
+        value = altered[y].to_numpy(float)
+        ends = altered[[f"{y}_low", f"{y}_high"]].to_numpy(float)
+        bars = np.maximum(0, np.stack([value - ends[:, 0], ends[:, 1] - value]))
+        shift = 0.0 if x == "kendall_tau" else 0.25
+        ax.errorbar(altered[x].to_numpy(float) + shift, value, yerr=bars, color=colour, marker=marker,
+                    linestyle=":", linewidth=0.8, elinewidth=0.5, markersize=2.8, markerfacecolor="white",
+                    markeredgewidth=0.6)  # fmt: skip
+        for intact in rows.loc[rows[x] < 0, y] if x == "unit" else ():
+            ax.axhline(float(intact), color=colour, linewidth=0.8, linestyle=":")
+    ax.margins(x=0.06)  # for what is beside the last
+    ax.plot([], [], color="0.4", marker="o", linestyle=":", linewidth=0.8, markersize=2.8,
+            markerfacecolor="white", markeredgewidth=0.6, label=f"hollow: {NAME}")  # fmt: skip
+
+
 def _without_value(ax: Axes, rows: pd.DataFrame, x: str, y: str, colour: str) -> None:
     """Crosses along the axis where nothing was measured."""
     missing = rows.loc[rows[y].isna(), x].to_numpy(float)
@@ -134,6 +161,7 @@ def compared(
     x: str,
     y: str,
     pool: pd.DataFrame | None = None,
+    again: pd.DataFrame | None = None,
     chance: float | None = None,
     width: float = FULL,
     panel: str | None = None,
@@ -141,6 +169,8 @@ def compared(
     """The figure of a table with several models."""
 
     def drawn(ax: Axes) -> Axes:
-        return draw(frame, ax, x=x, y=y, pool=pool, chance=chance)
+        return draw(frame, ax, x=x, y=y, pool=pool, again=again, chance=chance)
 
-    return panelled([drawn], "compared", width=width, panel=panel, height=2.6)[0]
+    figure, axes = panelled([drawn], "compared", width=width, panel=panel, height=2.6)
+    shared_legend(figure, axes)  # names of models may be long
+    return figure

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 TITLE = "In which order units can go"
 HOW_TO_READ = (
-    "Error with k units deleted, in the order that greedy search, cheap measures or chance give; the band "
-    "of greedy is a 95 % interval over examples, that of random orders their range. Conclude from the "
-    "distance between a cheap order and greedy what measuring every deletion buys. Orders were found on "
-    "other examples than these; bars of the speed-up are 95 % intervals over pairs of runs on one "
-    "machine."
+    "Error (of detections, mAP) with k units deleted, in the order that greedy search, cheap measures or "
+    "chance give; the band of greedy is a 95 % interval over examples, that of random orders their range. "
+    "Conclude from the distance between a cheap order and greedy what measuring every deletion buys. "
+    "Orders were found on other examples than these; bars of the speed-up are 95 % intervals over pairs of "
+    "runs on one machine."
 )
 
 # Colour and dashes of each order, so that one of the two is enough to tell them apart.
@@ -85,7 +85,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     stays at the intact one, how many units the task does not need.
     """
     ax = ax or one_axes()
-    metric = measured(frame, metric)
+    metric = _drawn(frame, metric)
     intact = frame.loc[frame["order"] == "intact"]
     start = float(intact[metric].iloc[0])
     ax.axhline(start, color=INTACT, linestyle="--", linewidth=0.8, label="intact")
@@ -103,6 +103,12 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     ax.set_xlim(0, max(1, int(frame["removed"].to_numpy(int).max())))
     legend_above(ax)
     return ax
+
+
+def _drawn(frame: pd.DataFrame, metric: str | None) -> str:
+    """The column to draw: the one asked for, the metric that the orders go by, else the usual one."""
+    own = frame.attrs.get("whole_metrics") if frame.attrs.get("by") == "metric" else None
+    return measured(frame, own[0] if metric is None and own else metric)
 
 
 def _order(ax: Axes, rows: pd.DataFrame, name: str, metric: str, start: float) -> None:
@@ -180,7 +186,7 @@ def prune(
         has it; last the speed-up, where it was measured.
     """
     again = recalibrated(frame)
-    name = measured(frame, metric)
+    name = _drawn(frame, metric)
     drawn: list[Draw] = [lambda ax: draw(frame, ax, metric=name)]
     if again is not None:
         drawn = [
@@ -218,8 +224,12 @@ def _spelled(order: str) -> str:
 def headlines(frame: pd.DataFrame) -> Headlines:
     """What is left of the network with some units gone, and how much worse cheaper orders do than greedy."""
     intact = frame.loc[frame["order"] == "intact"].iloc[0]
-    metric = "error" if np.isfinite(intact["error"]) else "agreement"
-    rows: Headlines = [("intact error", percent(intact["error"]))] if metric == "error" else []
+    metric = _drawn(frame, None)
+    rows: Headlines = []
+    if np.isfinite(intact["error"]):
+        rows.append(("intact error", percent(intact["error"])))
+    if metric not in _RATES:
+        rows.append((f"intact: {metric_label(metric)}", f"{intact[metric]:.4g}"))
     curves = {
         str(name): part.groupby("removed")[metric].median()
         for name, part in frame.loc[frame["order"] != "intact"].groupby("order", sort=False)
@@ -229,28 +239,39 @@ def headlines(frame: pd.DataFrame) -> Headlines:
     for k in dict.fromkeys(sizes[[0, len(sizes) // 4, len(sizes) // 2, -1]].tolist()):
         row = frame.loc[(frame["order"] == first) & (frame["removed"] == k)].iloc[0]
         speed = f", {row['speedup']:.2f} times as fast" if np.isfinite(row["speedup"]) else ""
-        rows.append((f"{k} removed, {first}", f"{metric} {percent(row[metric])}{speed}"))
+        value = percent(row[metric]) if metric in _RATES else f"{row[metric]:.4g}"
+        rows.append((f"{k} removed, {first}", f"{_word(metric)} {value}{speed}"))
     return rows + (_beside_greedy(curves, metric) if first == "greedy" else [])
 
 
 def _beside_greedy(curves: dict[str, pd.Series], metric: str) -> Headlines:
-    """How far each order is from the greedy one on the mean over all sizes, the best first."""
+    """How far each order is from the greedy one on the mean over all sizes, the best first.
+
+    Of what is no error, the highest is taken for the best.
+    """
     away = {
-        name: 100 * float((curve - curves["greedy"]).mean())
+        name: float((curve - curves["greedy"]).mean())
         for name, curve in curves.items()
         if name != "greedy"
     }
     # Spans end where no longer one is: they are compared as far as they go.
     last = {name: int(np.asarray(curves[name].index, dtype=int)[-1]) for name in away}
-    best_first = sorted(away, key=lambda name: away[name], reverse=metric == "agreement")
-    return [
-        (
-            f"{_spelled(name)} instead of greedy",
-            f"{abs(away[name]):.2f} points {'more' if away[name] > 0 else 'less'} {metric}, mean over "
-            f"1 to {last[name]} removed",
-        )
-        for name in best_first
-    ]
+    rows: Headlines = []
+    for name in sorted(away, key=lambda name: away[name], reverse=metric != "error"):
+        size = abs(away[name])
+        said = f"{100 * size:.2f} points" if metric in _RATES else f"{size:.4g}"
+        more = f"{said} {'more' if away[name] > 0 else 'less'} {_word(metric)}"
+        over = f"mean over 1 to {last[name]} removed"
+        rows.append((f"{_spelled(name)} instead of greedy", f"{more}, {over}"))
+    return rows
+
+
+# Said in percent, and their differences in points.
+_RATES = ("error", "agreement")
+
+
+def _word(metric: str) -> str:
+    return metric if metric in _RATES else metric_label(metric)
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:

@@ -37,19 +37,22 @@ class Updating:
     ----------
     make : a fresh instance.
     targets : what ``update`` is given beside the outputs: ``Objects`` of each image, or labels (N, …).
+    higher_is_better : what the class says of itself, as torchmetrics' do.
     """
 
     make: Callable[[], Any]
     name: str
     targets: Sequence[Objects] | Tensor
     resamples: int = _RESAMPLES
+    higher_is_better: bool = True
 
     @staticmethod
     def of(metric: Any, targets: Sequence[Objects] | Tensor) -> Updating:
         """Of a class without arguments, or of an instance that has seen nothing."""
         kind: type = metric if isinstance(metric, type) else type(metric)
         make = metric if isinstance(metric, type) else (lambda: copy.deepcopy(metric))
-        return Updating(make, kind.__name__, targets)
+        higher = getattr(metric, "higher_is_better", None) is not False
+        return Updating(make, kind.__name__, targets, higher_is_better=higher)
 
     def records(self, output: Any, labels: Tensor | None, examples: int) -> list[Record]:
         """Detections of each image, or its logits."""

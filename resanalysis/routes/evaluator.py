@@ -298,6 +298,16 @@ def intact_logits(network: ResidualNetwork, batch: Batch) -> Tensor:
     return logits
 
 
+def has_logits(
+    network: ResidualNetwork, data: EvaluationData, device: torch.device | str | None = None
+) -> bool:
+    """Whether there are logits in what the network returns for the first example."""
+    ready = placed_network(network, device)
+    batch = Batches.of(ready, data, batch_size=1).batch(0, 1)
+    with torch.inference_mode():
+        return logits_of(ready.leave(*ready.walk(*entered(ready, batch)))) is not None
+
+
 def _in_bf16(value: Any) -> Any:
     if not value.is_floating_point():
         return value

@@ -155,8 +155,8 @@ class Scorer:
             if self.metric is None:
                 raise ResanalysisError(
                     f"the model returns {described(self.output)}, in which there are no logits to "
-                    "score; lesion and reorder take a score of your own with --metric (metric= in Python), and "
-                    "score detections of coco:DIR"
+                    "score; lesion, reorder, rearrange and prune take a score of your own with --metric "
+                    "(metric= in Python), and score detections of coco:DIR"
                 )
             rows = torch.full((len(NAMES), self.examples), torch.nan)
         else:

@@ -40,6 +40,7 @@ def compared(
     import pandas as pd
 
     from resanalysis.figures.compared import compared as drawn
+    from resanalysis.figures.recalibrated import recalibrated
     from resanalysis.figures.style import measured as best_known
     from resanalysis.statistics.pooling import curves, pooled
 
@@ -63,10 +64,14 @@ def compared(
         y = best_known(first, None)
     lines = curves(joined[experiment.stem], x, y)
     over = pooled(lines, x, y) if pool else None
+    anew = recalibrated(joined[experiment.stem])
+    again = curves(anew, x, y) if anew is not None and y in anew else None
+    if again is not None and pool:
+        again = pooled(again, x, y)
     chance = (
         float(first["chance_error"].iloc[0]) if y == "error" and "chance_error" in first else None
     )
-    draw = partial(drawn, lines, x=x, y=y, pool=over, chance=chance)
+    draw = partial(drawn, lines, x=x, y=y, pool=over, again=again, chance=chance)
     if over is not None:
         joined[f"{experiment.stem}_pooled"] = over
     analysis.record(joined, (figures or as_drawn)(experiment.stem, draw), done)

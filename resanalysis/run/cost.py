@@ -64,7 +64,7 @@ def seconds_per_pass(subject: Subject) -> float:
         return 0.0
     network = subject.network.to(subject.device)
     # A detector takes seconds an image, and images of several sizes come one at a time.
-    several = _EXAMPLES if subject.data.objects is None else 1
+    several = _EXAMPLES if subject.data.objects is None and subject.data.one_size else 1
     batches = Batches.of(network, subject.data, batch_size=several)
     batch = batches.batch(*next(batches.bounds()))
     times: list[float] = []

@@ -101,7 +101,9 @@ def _recorded_pixels(recorded: Preprocessing | None) -> Pixels | None:
 
 def _tell_of_pixels(data: Dataset, model: str) -> None:
     """Files of images were read in the usual way, for want of a better one."""
-    if data.pixels is None:
+    if (
+        data.pixels is None or data.of_pixels
+    ):  # masks are resized with their images, as the user says
         return
     text = (
         f"nothing says which images {model} was made for: {data.pixels}. If it was made for others, say "

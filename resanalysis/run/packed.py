@@ -134,6 +134,11 @@ def _packable(loaded: Loaded) -> tuple[ModelInfo, Architecture, Dataset, Preproc
         raise ResanalysisError(
             f"{loaded.source} is no images, which is what a packed model carries"
         )
+    if data.objects is not None or (data.of_pixels and data.labels is None):
+        raise ResanalysisError(
+            f"{loaded.source} has objects or masks, which a packed model does not carry: name images with one "
+            "class each, or without"
+        )
     if data.accepted is not None:
         raise ResanalysisError(
             f"{loaded.source} has several right classes an image, and a packed model carries one; leave "

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from resanalysis.cli import app
@@ -71,6 +73,73 @@ def test_metrics_of_ones_own(place: Path) -> None:
     result = CliRunner().invoke(app, words(place, "c", "--metric", f"{mine}:sure"))
     assert result.exit_code == 0, result.output
     assert pd.read_csv(place / "c" / "lesion.csv")["metric"].nunique() > 3
+
+
+def test_rearranged_and_pruned(place: Path) -> None:
+    more = {
+        "rearrange": ["--kinds", "skip,swap"],
+        "prune": ["--orders", "greedy", "--until", "1", "--timing", "0"],
+    }
+    for command, options in more.items():
+        result = CliRunner().invoke(app, words(place, command, *options, command=command))
+        assert result.exit_code == 0, result.output
+        assert "intact: mAP" in result.output
+        table = pd.read_csv(place / command / f"{command}.csv")
+        assert table[["map", "map_low", "map_delta_high", "ap50"]].notna().all(axis=None)
+        assert (place / command / f"{command}.png").stat().st_size > 10_000
+        facts = json.loads((place / command / "manifest.json").read_text())[command]["facts"]
+        assert facts["whole_metrics"] == ["map", "ap50"]
+    mine = ["--metric", f"{place / 'mine.py'}:Boxes", *more["prune"]]
+    result = CliRunner().invoke(app, words(place, "own", *mine, command="prune"))
+    assert result.exit_code == 0, result.output
+    assert (pd.read_csv(place / "own" / "prune.csv")["metric"] == 18).all()  # six in each of three
+
+
+SEGMENTER = """
+import torch
+from torch import nn
+from tests.conftest import settle
+from tests.detectors import Body
+
+class Segmenter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = Body(), nn.ConvTranspose2d(16, 3, 4, stride=4)
+    def forward(self, x):
+        return {"out": self.head(self.body(x)["coarse"])}
+
+def segmenter():
+    return settle(Segmenter())
+"""
+
+
+def test_masks_of_several_sizes_and_resized(place: Path) -> None:
+    rng = np.random.default_rng(0)
+    (place / "seg.py").write_text(SEGMENTER)
+    for name in ("images", "masks"):
+        (place / "segmented" / name).mkdir(parents=True)
+    for number, size in enumerate(((16, 16), (24, 16), (16, 16), (24, 16))):
+        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(image).save(place / "segmented" / "images" / f"{number}.png")
+        mask = rng.choice([0, 1, 2, 255], size).astype(np.uint8)
+        Image.fromarray(mask).save(place / "segmented" / "masks" / f"{number}.png")
+    given = [
+        f"python:{place / 'seg.py'}:segmenter", "--submodule", "body", "--normalize", "none",
+        "--data", f"masks:{place / 'segmented'}", "--out", str(place / "masked"),
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, ["lesion", *given])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(place / "masked" / "lesion.csv")
+    assert table[["error", "miou", "miou_delta_low"]].notna().all(axis=None)
+    options = ["--image-size", "16", "--orders", "greedy", "--until", "1", "--timing", "0"]
+    result = CliRunner().invoke(app, ["prune", *given, *options])
+    assert result.exit_code == 0, result.output
+    assert "intact: Mean IoU" in result.output
+    assert "nothing says which images" not in result.output
+    run = json.loads((place / "masked" / "manifest.json").read_text())["prune"]
+    assert run["facts"]["by"] == "metric"
+    assert run["facts"]["pixels"]["image_size"] == [16, 16]
 
 
 def test_several_detectors_are_laid_side_by_side(place: Path) -> None:

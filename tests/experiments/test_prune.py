@@ -162,6 +162,58 @@ def test_greedy_equals_brute_force_step_by_step(
     assert sorted(gone) == list(range(UNITS))
 
 
+class Wrong:
+    """Errors counted over all examples: the fewer the better."""
+
+    higher_is_better = False
+
+    def __init__(self) -> None:
+        self.wrong = self.seen = 0
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        self.wrong += int((preds.argmax(1) != target).sum())
+        self.seen += len(target)
+
+    def compute(self) -> float:
+        return self.wrong / self.seen
+
+
+def wrong(output: Tensor, labels: Tensor, _: Tensor) -> Tensor:
+    return (output.argmax(1) != labels).float()
+
+
+def right(output: Tensor, labels: Tensor, _: Tensor) -> Tensor:
+    return (output.argmax(1) == labels).float()
+
+
+wrong.higher_is_better = False  # type: ignore[attr-defined]
+
+
+def test_orders_by_a_metric_of_ones_own(network: ResidualNetwork, data: Dataset) -> None:
+    asked: dict[str, Any] = {"orders": ["greedy"], "timing": 0, "seed": 1}
+    by_error = ra.prune(network, data, by="error", **asked)
+    for metric, sign in ((Wrong, 1), (wrong, 1), (right, -1)):
+        frame = ra.prune(network, data, metric=metric, **asked)
+        assert frame.attrs["by"] == "metric"
+        assert order_of(frame, "greedy") == order_of(by_error, "greedy")
+        expected = frame["error"] if sign > 0 else 1 - frame["error"]
+        np.testing.assert_allclose(frame["metric"], expected, rtol=1e-6)
+        np.testing.assert_allclose(frame["metric_delta"], sign * frame["delta"], atol=1e-6)
+        assert ra.figures.prune(frame).axes[0].get_ylabel() == "Own metric"
+    by_loss = ra.prune(network, data, metric=Wrong, by="loss", **asked)
+    assert by_loss.attrs["by"] == "loss"
+    assert order_of(by_loss, "greedy") == order_of(ra.prune(network, data, **asked), "greedy")
+    with pytest.raises(ValueError, match="there is no metric to compare by"):
+        ra.prune(network, data, by="metric", **asked)
+    asked |= {"orders": ["random"], "until": 2, "draws": 1}
+    linear = ra.prune(network, data, metric=Wrong, replace="linear", **asked)
+    np.testing.assert_allclose(linear["metric"], linear["error"], rtol=1e-6)
+    again = ra.prune(network, data, metric=right, recalibrate=8, **asked)
+    accuracy = 1 - again["error_recalibrated"]
+    np.testing.assert_allclose(again["metric_recalibrated"], accuracy, rtol=1e-6)
+    assert "metric_delta_recalibrated_low" in again
+
+
 def test_first_step_and_lesion_order_are_those_of_the_lesion_table(
     table: pd.DataFrame, network: ResidualNetwork, data: Dataset
 ) -> None:

@@ -167,6 +167,50 @@ def test_rows_name_the_units_they_touch(frame: pd.DataFrame) -> None:
     assert pairs == ["0 1", "1 2", "2 3", "5 6", "6 7", "9 10", "10 11"]
 
 
+class Accuracy:
+    """Right answers, as a metric of all examples together."""
+
+    def __init__(self) -> None:
+        self.right = self.seen = 0
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        self.right += int((preds.argmax(1) == target).sum())
+        self.seen += len(target)
+
+    def compute(self) -> float:
+        return self.right / self.seen
+
+
+def right(output: Tensor, labels: Tensor, _: Tensor) -> Tensor:
+    return (output.argmax(1) == labels).float()
+
+
+def test_metrics_of_ones_own_and_their_means_over_orders(
+    network: ResidualNetwork, data: Dataset, frame: pd.DataFrame
+) -> None:
+    asked: dict[str, Any] = {"kinds": ["skip", "shuffle"], "sizes": [4, 7], "draws": 3, "seed": 5}
+    of_all = ra.rearrange(network, data, metric=Accuracy, **asked)
+    of_each = ra.rearrange(network, data, metric=right, recalibrate=20, **asked)
+    for found in (of_all, of_each):
+        np.testing.assert_allclose(found["metric"], 1 - found["error"], rtol=1e-6)
+        change = found["intact_error"] - found["error"]
+        np.testing.assert_allclose(found["metric_delta"], change, atol=1e-6)
+        assert (found["intact_metric"] == found["metric"].iloc[0]).all()
+        drawn = found.groupby(["kind", "size"])["metric"].transform("mean")
+        np.testing.assert_allclose(found["mean_metric"], drawn)
+        # Four units have one other order in these stages, seven have 23.
+        assert found["listed"].tolist() == [True, True, True, True, False, False, False]
+        assert (found["mean_metric_low"] <= found["mean_metric"]).all()
+        assert (found["mean_metric"] <= found["mean_metric_high"]).all()
+        assert found.loc[~found["listed"], "mean_metric_se_draws"].gt(0).all()
+        assert found["score"].notna().all()
+    again = of_each["metric_recalibrated"]
+    np.testing.assert_allclose(again, 1 - of_each["error_recalibrated"], rtol=1e-6)
+    wanted = frame.loc[frame["kind"].isin(["intact", "skip", "shuffle"])]
+    same = wanted.loc[wanted["size"].isin([0, 4, 7]), COLUMNS].reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_all[COLUMNS], same, check_exact=False, rtol=1e-4, atol=1e-5)
+
+
 def slow_score(right: np.ndarray, intact: np.ndarray, labels: np.ndarray) -> float:
     chance = max(np.mean(labels == label) for label in labels)
     return (right.mean() - chance) / (intact.mean() - chance)

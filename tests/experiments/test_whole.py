@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
+from resanalysis.experiments.prune_choice import choose
+from resanalysis.experiments.prune_order import halves
 from resanalysis.figures.headlines import headlines
 from resanalysis.network import ResidualNetwork
 from resanalysis.run.store import PartialStore
@@ -145,6 +151,121 @@ def test_orders(network: ResidualNetwork, data: Dataset, model: Detector, folder
     assert "nan" not in str(headlines("reorder", frame))
 
 
+class Side(nn.Module):
+    """Two blocks that read the same stream, the mean of what they give read by both again."""
+
+    def __init__(self, blocks: nn.Module, times: int) -> None:
+        super().__init__()
+        self.blocks, self.times = blocks, times
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.times):
+            x = (self.blocks[0](x) + self.blocks[1](x)) / 2  # type: ignore[index]
+        return x
+
+
+def test_the_middle_rearranged(
+    network: ResidualNetwork, data: Dataset, model: Detector, folder: Path
+) -> None:
+    frame = ra.rearrange(network, data, draws=2)
+    net = model.backbone["body"].net  # type: ignore[union-attr]
+    first = net.layer1
+    made: dict[str, nn.Module] = {
+        "intact": first,
+        "skip": nn.ReLU(),  # its skips are identities, and behind the sum is a ReLU
+        "repeat": nn.Sequential(first[1], first[1]),  # type: ignore[index]
+        "parallel": Side(first, 1),  # type: ignore[arg-type]
+        "looped": Side(first, 3),  # type: ignore[arg-type]
+        **dict.fromkeys(
+            ("reverse", "shuffle", "swap"),
+            nn.Sequential(first[1], first[0]),  # type: ignore[index]
+        ),
+    }
+    largest = frame.loc[frame["size"].isin([0, 2])].set_index("kind")
+    assert set(largest.index) == set(made)
+    try:
+        for kind, layer in made.items():
+            net.layer1 = layer
+            expected = plain_map(folder, naive(model, [], data))
+            row = largest.loc[kind]
+            assert row["map"] == pytest.approx(expected[0], abs=1e-9), kind
+            assert row["ap50"] == pytest.approx(expected[1], abs=1e-9), kind
+            assert row["map_delta"] == pytest.approx(expected[0] - row["intact_map"], abs=1e-9)
+    finally:
+        net.layer1 = first
+    assert largest["map"].nunique() > 4
+    assert (frame["intact_map"] == largest.loc["intact", "map"]).all()
+    np.testing.assert_allclose(frame["mean_map"], frame["map"])  # each is alone
+    assert frame["listed"].all()
+    assert frame[["score", "error", "chance"]].isna().all(axis=None)
+    assert ra.figures.rearrange(frame).axes[0].get_ylabel() == "mAP"
+    said = headlines("rearrange", frame)
+    assert said[0] == ("intact: mAP", f"{largest.loc['intact', 'map']:.4g}")
+    assert "nan" not in str(said)
+    with pytest.raises(ra.ResanalysisError, match="there are no labels to measure accuracy by"):
+        ra.rearrange(network, data, measure="accuracy")
+
+
+def test_units_go_by_mean_average_precision(
+    network: ResidualNetwork, data: Dataset, model: Detector, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"until": 3, "timing": 0, "draws": 2, "seed": 1}
+    frame = ra.prune(network, data, orders=["greedy", "lesion", "random"], **asked)
+    held, rest = halves(data, 0.5, 1)
+
+    def precision(part: Dataset, gone: Iterable[int]) -> tuple[float, float]:
+        """Of the whole model with hooks, against the annotations of these images alone."""
+        found = naive(model, [blocks(model)[unit].bn2 for unit in gone], part)
+        return plain_map(written(part, tmp_path), found)
+
+    gone: list[int] = []
+    for unit in frame.loc[frame["order"] == "greedy", "unit"]:
+        left = {u: precision(held, [*gone, u])[0] for u in range(6) if u not in gone}
+        assert left[unit] == pytest.approx(max(left.values()), abs=1e-9)
+        gone.append(unit)
+    alone = {u: precision(held, [u])[0] for u in range(6)}
+    first = frame.loc[frame["order"] == "lesion", "unit"].tolist()
+    assert [alone[u] for u in first] == pytest.approx(sorted(alone.values())[:-4:-1], abs=1e-9)
+    intact = precision(rest, [])
+    for row in frame.itertuples():
+        expected = precision(rest, [int(unit) for unit in row.units.split()])
+        assert row.map == pytest.approx(expected[0], abs=1e-9)
+        assert row.ap50 == pytest.approx(expected[1], abs=1e-9)
+        assert row.map_delta == pytest.approx(expected[0] - intact[0], abs=1e-9)
+        assert row.map_low <= row.map_high
+    assert frame["map"].nunique() > 4
+    assert frame.attrs["by"] == "metric"
+    assert frame.attrs["whole_metrics"] == ["map", "ap50"]
+    assert ra.figures.prune(frame).axes[0].get_ylabel() == "mAP"
+    said = headlines("prune", frame)
+    assert said[0] == ("intact: mAP", f"{intact[0]:.4g}")
+    assert "nan" not in str(said)
+    with pytest.raises(ra.ResanalysisError, match="compare by metric"):
+        ra.prune(network, data, by="kl", **asked)
+    with pytest.raises(ra.ResanalysisError, match="neither an error nor an agreement"):
+        choose(frame, max_drop=0.1)
+    assert choose(frame, remove=2).units == tuple(gone[:2])
+
+
+def written(data: Dataset, folder: Path) -> Path:
+    """The annotations of some images as a COCO file that plainly numbers them."""
+    annotations = [
+        {
+            "image_id": number, "category_id": int(label), "bbox": box.tolist(),
+            "area": float(area), "iscrowd": 0,
+        }
+        for number, one in enumerate(data.objects or ())
+        for box, label, area in zip(one.boxes, one.labels, one.areas, strict=True)
+    ]  # fmt: skip
+    content = {
+        "images": [{"id": number} for number in range(len(data))],
+        "annotations": annotations,
+        "categories": [{"id": label} for label in (1, 2, 3)],
+    }
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return folder
+
+
 class Best:
     """A user's metric of the whole data set: how many detections of the commonest class there are."""
 
@@ -224,7 +345,7 @@ def test_what_does_not_go_together(network: ResidualNetwork, data: Dataset) -> N
         ra.lesion(network, data, metric=Wrong)
     with pytest.raises(ra.ResanalysisError, match="--metric is not known of lesions that stop"):
         ra.lesion(network, data, until_width=0.1)
-    for asked in (ra.rearrange, ra.prune, ra.shapley, ra.gradients):
+    for asked in (ra.shapley, ra.gradients):
         with pytest.raises(ra.ResanalysisError, match=r"logits|label"):
             asked(network, data)
 
@@ -242,7 +363,52 @@ def test_means_stand_in_for_branches(network: ResidualNetwork, data: Dataset) ->
         ra.lesion(network, data, replace="resample")
 
 
-def test_classes_of_pixels_have_their_mean_iou() -> None:
+def check_masks(model: nn.Module, folder: Path) -> None:
+    """Masks in files, of two sizes, against the whole model image by image."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for number, size in enumerate(((16, 16), (24, 16), (16, 16), (24, 16))):
+        picture = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+        picture.save(folder / "images" / f"{number}.png")
+        classes = rng.choice([0, 1, 2, 3, 255], size).astype(np.uint8)
+        Image.fromarray(classes).save(folder / "masks" / f"{number}.png")
+    data = ra.dataset(f"masks:{folder}", normalize="none")
+    network = ra.unravel(model, data.batch(0, 1)[0], submodule="body")
+    frame = ra.lesion(network, data)
+    for row, zeroed in ((0, []), (5, [model.body.net.layer3[0].bn2])):  # type: ignore[union-attr]
+        both, either = np.zeros(4), np.zeros(4)
+        for number in range(4):
+            answers = with_zeroed(model, zeroed, data.batch(number, number + 1)[0])["out"]  # type: ignore[call-overload]
+            answer = answers[0].argmax(0).numpy()
+            truth = np.asarray(Image.open(folder / "masks" / f"{number}.png"))
+            for c in range(4):
+                inside = truth != 255
+                both[c] += ((answer == c) & (truth == c)).sum()
+                either[c] += (((answer == c) | (truth == c)) & inside).sum()
+        assert frame["miou"][row] == pytest.approx((both / either).mean())
+    assert frame["error"].notna().all()
+    whole = ra.dataset(f"masks:{folder}", normalize="none", image_size=16)
+    assert ra.lesion(network, whole, metric=Pixels)["metric"][0] == 4 * 16 * 16
+    with pytest.raises(ra.ResanalysisError, match="of several sizes: give --image-size"):
+        ra.lesion(network, data, metric=Pixels)
+
+
+class Pixels:
+    """How many pixels there are."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        assert preds.shape[2:] == target.shape[1:]
+        self.seen += target.numel()
+
+    def compute(self) -> int:
+        return self.seen
+
+
+def test_classes_of_pixels_have_their_mean_iou(tmp_path: Path) -> None:
     from tests.conftest import settle
 
     class Segmenter(nn.Module):
@@ -257,6 +423,7 @@ def test_classes_of_pixels_have_their_mean_iou() -> None:
             return {"out": self.head(self.body(x)["coarse"])}
 
     model = settle(Segmenter())
+    check_masks(model, tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), dtype=np.uint8)
     labels = np.random.default_rng(1).integers(0, 4, (6, 16, 16))
     data = ra.image_dataset(images, labels, mean=[0.5] * 3, std=[0.25] * 3)

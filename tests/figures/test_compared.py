@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from resanalysis.figures.compared import compared
-from resanalysis.statistics.pooling import curves
+from resanalysis.figures.recalibrated import recalibrated
+from resanalysis.statistics.pooling import curves, pooled
 
 
 def table(worst: float) -> pd.DataFrame:
@@ -34,3 +35,27 @@ def test_chance_is_drawn_where_a_curve_comes_near_it_and_only_there() -> None:
             curves(table(worst), "unit", "error"), x="unit", y="error", chance=0.9
         ).axes
         assert ("chance" in [line.get_label() for line in ax.lines]) == drawn
+
+
+def test_statistics_estimated_anew_are_drawn_hollow_beside() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"unit": [*range(-1, 4)] * 2, "model": ["one"] * 5 + ["two"] * 5})
+    for name in ("error", "error_recalibrated"):
+        frame[name] = rng.uniform(0.1, 0.5, 10)
+        frame[f"{name}_low"], frame[f"{name}_high"] = frame[name] - 0.05, frame[name] + 0.05
+    anew = recalibrated(frame)
+    assert anew is not None
+    lines, again = curves(frame, "unit", "error"), curves(anew, "unit", "error")
+    (ax,) = compared(lines, x="unit", y="error", again=again).axes
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    drawn = [np.asarray(line.get_ydata()) for line in hollow[:-1]]  # the last is the legend's
+    for number, values in enumerate(drawn):
+        there = frame.loc[frame["model"] == ("one", "two")[number]]
+        np.testing.assert_allclose(values, there["error_recalibrated"].iloc[1:])
+    assert len(drawn) == 2
+    assert "hollow: statistics estimated anew" in ax.get_legend_handles_labels()[1]
+    pool, over = pooled(lines, "unit", "error"), pooled(again, "unit", "error")
+    (ax,) = compared(lines, x="unit", y="error", pool=pool, again=over).axes
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    means = again.loc[again["unit"] >= 0].groupby("unit")["error"].mean()
+    np.testing.assert_allclose(np.asarray(hollow[0].get_ydata()), means)

@@ -116,7 +116,24 @@ def pictures(random: Random, canary: Canary, folder: Path) -> str:
     return f"folder:{folder}"
 
 
-KINDS = (arrays, cifar, mnist, pictures, arrays)
+def masks(random: Random, canary: Canary, folder: Path) -> str:
+    """Images and masks: of other sizes, colours or formats, damaged, or without one another."""
+    for name in ("images", random.choice(("masks", "annotations"))):
+        (folder / name).mkdir()
+        for n in range(random.randint(1, 2)):
+            suffix, content = picture(random)
+            if name != "images":
+                suffix, buffer = "png", io.BytesIO()
+                size = random.choice(((20, 20), (20, 20), (7, 20)))
+                numbers = np.random.default_rng(n).integers(0, 9, size, dtype=np.uint8)
+                Image.fromarray(numbers).save(buffer, "PNG")
+                content = random.choice((content, buffer.getvalue(), buffer.getvalue()))
+            content = hurt(content, random) if random.random() < 0.4 else content
+            (folder / name / f"{n}.{suffix}").write_bytes(content)
+    return f"masks:{folder}"
+
+
+KINDS = (arrays, cifar, mnist, pictures, arrays, masks)
 
 
 def made(seed: int, canary: Canary, folder: Path) -> tuple[str, str]:
