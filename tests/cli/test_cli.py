@@ -270,6 +270,13 @@ def test_report_is_one_page(
     assert succeed("check", tmp_path)
 
 
+def test_check_of_an_entry_that_records_no_file(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"\\u001b[2Jlesion": {}}')
+    result = run("check", tmp_path)
+    assert result.exit_code == 1
+    assert "\\x1b[2Jlesion: no file is recorded" in result.stderr
+
+
 @pytest.mark.parametrize("stem", ["lesion", "reorder"])
 def test_an_interrupted_run_ends_with_the_same_table(
     stem: str, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,8 +24,8 @@ import torch
 from resanalysis.checkpoint import CheckpointError, load
 from resanalysis.cli.command import message
 from resanalysis.datasets import image_dataset
+from resanalysis.errors import ResultsError
 from resanalysis.experiments import experiment_named
-from resanalysis.run.atomic import ResultsError
 from resanalysis.run.folder import Run
 from resanalysis.run.manifest import damaged, read_manifest
 from resanalysis.run.measured import Analysis, measured
