@@ -344,10 +344,11 @@ def test_a_bad_checkpoint_is_one_clear_line(
     assert not (tmp_path / "out" / "lesion.csv").exists()
 
 
-def test_labels_the_model_has_no_output_for(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["lesion", "response"])  # response needs no view
+def test_labels_the_model_has_no_output_for(command: str, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "more.npz"
     save(path, np.zeros((4, 3, 16, 16), dtype=np.uint8), np.array([0, 3, 10, 99]))
-    result = run("lesion", model, "--data", path, "--normalize", "none", out=tmp_path / "out")
+    result = run(command, model, "--data", path, "--normalize", "none", out=tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.endswith(
         "labels run from 0 to 99, the model has outputs 0 to 9; give it data of its own classes\n"

@@ -179,6 +179,11 @@ def test_whole_numbers(text: str, numbers: tuple[int, ...]) -> None:
     assert whole_numbers(text, "--remove") == numbers
 
 
+def test_a_range_without_end_is_not_counted_through() -> None:
+    with pytest.raises(typer.BadParameter, match="more than any network has units"):
+        whole_numbers("1..999999999999", "--remove")
+
+
 @pytest.mark.parametrize("text", ["", "0", "-1", "3..1", "1..", "..4", "a", "1,,2", "1...3", "1.5"])
 def test_whole_numbers_are_refused(text: str) -> None:
     with pytest.raises(
