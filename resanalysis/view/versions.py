@@ -24,10 +24,10 @@ def graph_of(program: ExportedProgram) -> fx.GraphModule:
         module = program.module(check_guards=False) if checked else program.module()
     except SyntaxError as error:  # torch writes the names into a function's source
         names = [name for name in program.state_dict if not _written(name)]
+        found = shown(names[0] if names else "?")
         raise UnravelError(
-            f"torch cannot write the name {shown(names[0] if names else '?')} as Python: a part of a model "
-            "must not be called by a word of Python's own, such as in, nor by quotes, backslashes or line ends; "
-            "rename it"
+            f"torch cannot write the name {found} as Python: no part of a model may be called by a word of "
+            "Python's own, such as in, or hold quotes, backslashes or line ends; rename it"
         ) from error
     if not isinstance(module, fx.GraphModule):
         raise UnravelError("torch.export gave no graph for this model")
