@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -198,3 +201,28 @@ def test_shape_and_floats() -> None:
     for wrong in ("", "3,0,3", "a", "3;3"):
         with pytest.raises(typer.BadParameter, match="is no shape; write it as 3,32,32"):
             shape(wrong)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("words", [["study", "list"], ["paths", "--depth", "8", "--json"]])
+@pytest.mark.parametrize("to", ["gone", "full"])
+def test_a_reader_that_is_gone_and_a_disk_that_is_full(
+    words: list[str], to: str, tmp_path: Path
+) -> None:
+    line = [sys.executable, "-m", "resanalysis", *words]
+    if words[0] == "paths":
+        line += ["--out", str(tmp_path)]
+    if to == "gone":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open("/dev/full", os.O_WRONLY)
+    found = subprocess.run(line, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    said = found.stderr.splitlines()
+    if to == "gone":
+        assert (found.returncode, said) == (0, [])
+    else:
+        assert found.returncode == 1
+        assert said[-1] == "error: the standard output cannot be written: no space left on device"
+        assert "Exception ignored" not in found.stderr
