@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -149,6 +151,33 @@ def test_a_swallowed_ctrl_c_is_noticed() -> None:
             advance(1)
     with progress_bar("x", 1, show=False) as advance:
         advance(1)
+
+
+def test_a_swallowed_ctrl_c_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[type[BaseException] | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found.exc_type))
+
+    class Held:
+        pass
+
+    def swallow(act: Callable[[], object]) -> None:
+        held = Held()
+        kept = weakref.ref(held, lambda _: act())
+        del held
+        assert kept() is None
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with noticed_interrupts(), progress_bar("x", 1, show=False) as advance:
+        swallow(lambda: signal.raise_signal(signal.SIGINT))
+        assert told == []
+        swallow(fail)
+        assert told == [ZeroDivisionError]
+        with pytest.raises(KeyboardInterrupt):
+            advance(1)
 
 
 def test_errors_with_a_file_name_it() -> None:
