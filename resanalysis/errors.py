@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import reprlib
 import traceback
 from pathlib import Path
@@ -86,6 +87,24 @@ class ResanalysisError(ValueError):
 
 class LeftOutError(ResanalysisError):
     """Something that a command needs was neither given nor recorded: a usage error, exit code 2."""
+
+
+class ResultsError(ResanalysisError):
+    """A file or run folder that cannot be written, or a manifest that cannot be read."""
+
+
+def reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def cannot_write(path: Path, error: OSError) -> ResultsError:
+    remedy = {
+        errno.ENOSPC: "free some space and run the same command again, it goes on where it stopped",
+        errno.EDQUOT: "free some space and run the same command again, it goes on where it stopped",
+        errno.EACCES: "name a folder you may write to with --out",
+        errno.EROFS: "name a folder you may write to with --out",
+    }.get(error.errno or 0, "what was there before is not changed")
+    return ResultsError(f"cannot write {path}: {reason(error)}; {remedy}")
 
 
 def text_of(error: BaseException) -> str:

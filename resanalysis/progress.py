@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -38,11 +39,19 @@ def noticed_interrupts() -> Generator[None, None, None]:
         _interrupted.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, note)
+    def unraisable(found: sys.UnraisableHookArgs) -> None:
+        if (
+            found.exc_type is not KeyboardInterrupt
+        ):  # that one is written down, and needs no traceback
+            told(found)
+
+    before, told = signal.signal(signal.SIGINT, note), sys.unraisablehook
+    sys.unraisablehook = unraisable
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = told
         _interrupted.clear()
 
 

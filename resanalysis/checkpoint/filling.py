@@ -225,7 +225,7 @@ def _taken_in_order(
         raise CheckpointError(
             f"--remap cannot take the tensors of {path.name} in their order as {architecture}: {taken}"
         )
-    tell_of_order(path, taken)
+    tell_of_order(path, taken, expected)
     return {name: state[key] for name, key in taken.items()}
 
 

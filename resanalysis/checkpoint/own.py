@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from resanalysis.datasets.pixels import INTERPOLATIONS, MOST_PIXELS, Pixels
 from resanalysis.errors import quoted, shown
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
+from resanalysis.models.saving import save_tensors
 
 _FORMAT = "resanalysis-checkpoint"
 _VERSION = 1
@@ -72,10 +72,7 @@ def save_checkpoint(
             "input_size": list(preprocessing.input_size or ()),
             "pixels": None if preprocessing.pixels is None else preprocessing.pixels.facts(),
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    save_tensors(content, path)
     return path
 
 

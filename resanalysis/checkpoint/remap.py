@@ -10,6 +10,7 @@ Source: timm/models/_helpers.py, remap_state_dict.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,16 +45,29 @@ def in_order(
     return dict(zip(ours, theirs, strict=True))
 
 
-def tell_of_order(path: Path, taken: Mapping[str, str]) -> None:
-    """Warn that names were replaced, with the first and the last of them."""
+def tell_of_order(path: Path, taken: Mapping[str, str], expected: Mapping[str, Tensor]) -> None:
+    """Warn that names were replaced, with the first and the last of them, and of what nothing could tell.
+
+    Parameters
+    ----------
+    taken : the key of the file by the model's name.
+    expected : the model's tensors.
+    """
+    kinds = Counter(_kind(name, expected[name]) for name in taken)
+    alike = sum(count for count in kinds.values() if count > 1)
     pairs = [f"{shown(key)} → {name}" for name, key in taken.items()]
     warnings.warn(
         printable(
             f"{path.name}: its {len(taken)} tensors were taken in their order, first {pairs[0]}, last "
-            f"{pairs[-1]}; compare the accuracy with what its author reports"
+            f"{pairs[-1]}; {alike} of them have another of their kind and shape, and nothing in the file would "
+            "show that two such are exchanged: compare the accuracy with what its author reports"
         ),
         stacklevel=2,
     )
+
+
+def _kind(name: str, tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    return name.rpartition(".")[2], tuple(tensor.shape)
 
 
 def _mismatch(key: str, found: Tensor, name: str, wanted: Tensor) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from resanalysis.errors import ResanalysisError, raised, shown
 
 
@@ -33,7 +35,7 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
     module_name, _, function_name = name.rpartition(":")
     if not module_name or not function_name:
         raise ResanalysisError(f"{said}: write package.module:function, or FILE.py:function")
-    here = os.getcwd()
+    here, precision = os.getcwd(), torch.get_default_dtype()
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
@@ -49,6 +51,7 @@ def user_function(name: str, option: str) -> Callable[..., Any]:
     except (Exception, SystemExit) as error:
         raise _failed(said, module_name, error) from error
     finally:
+        torch.set_default_dtype(precision)  # what a file sets for all at its top is not for ours
         if added:
             sys.path.remove(here)
     function = getattr(module, function_name, None)

@@ -20,7 +20,7 @@ def check(
     Every file a command wrote is compared with the sha256 in manifest.json. Exit code 1 if one is missing or
     another, as after a run that was killed while it wrote.
     """
-    from resanalysis.run.atomic import ResultsError
+    from resanalysis.errors import ResultsError, printable
     from resanalysis.run.manifest import damaged, read_manifest
 
     entries = read_manifest(out)
@@ -28,8 +28,10 @@ def check(
         raise ResultsError(
             f"{out} holds no manifest.json: nothing was written there by resanalysis"
         )
-    wrong = damaged(out)
+    files = {command: len(entry.get("sha256") or ()) for command, entry in entries.items()}
+    wrong = [f"{command}: no file is recorded" for command, count in files.items() if not count]
+    wrong += damaged(out)
     if wrong:
         raise ResultsError(f"{out}: {'; '.join(wrong)}; run the command again")
-    files = sum(len(entry.get("sha256") or {}) for entry in entries.values())
-    print(f"{out}: {files} files of {', '.join(entries)} are as they were written")
+    whole = f"{out}: {sum(files.values())} files of {', '.join(files)} are as they were written"
+    print(printable(whole))

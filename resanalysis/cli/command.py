@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, TextIO, get_type_hints
 
 import typer
 
@@ -98,17 +99,20 @@ def _told(output: Output) -> Generator[None, None, None]:
     """What ends a command early, as one line and an exit code."""
     try:
         yield
+        out: TextIO | None = sys.stdout  # None where it is closed
+        if out is not None:
+            out.flush()  # or Python says at its end that nobody reads, or that the disk is full
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except KeyboardInterrupt:
         _say(_interrupted(output.out))
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        # The reader of --json has enough (``| head``). Python would complain once more as it closes the
-        # pipe at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
     except BaseException as error:
+        if _reader_is_gone(error):
+            _say_no_more()
+            raise typer.Exit(0) from None
+        if _output_is_full(error):
+            _say_no_more()
         if output.debug:
             traceback.print_exc()
         _say(message(error))
@@ -152,6 +156,8 @@ def message(error: BaseException) -> str:
         return f"error: {text}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"error: {error.filename}: {(error.strerror or text).lower()}"
+    if _output_is_full(error):
+        return "error: the standard output cannot be written: no space left on device"
     if out_of_memory(error):
         return "error: out of memory; try a smaller --batch-size, or --limit"
     first = text.splitlines()[0] if text else ""
@@ -159,6 +165,24 @@ def message(error: BaseException) -> str:
         f"unexpected error: {type(error).__name__}: {first} (a mistake of resanalysis, not yours: please "
         "report it with the command and the traceback that --debug shows)"
     )
+
+
+def _reader_is_gone(error: BaseException) -> bool:
+    """Whether the reader has enough (``| head``), said by Python or, as it would end us, by rich."""
+    return isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
+
+
+def _output_is_full(error: BaseException) -> bool:
+    """Of a file of ours the name would be known."""
+    if not isinstance(error, OSError) or error.filename is not None:
+        return False
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _say_no_more() -> None:
+    """What is left to be written is for nobody, and Python would complain of it at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(out: Path) -> str:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from resanalysis.errors import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -64,12 +66,12 @@ def _by_model(stem: str, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _table(title: str, rows: Headlines) -> Table:
     table = Table(
-        title=Text(title, style="bold"),
+        title=Text(printable(title), style="bold"),
         title_justify="left",
         show_header=False,
         box=None,
         padding=(0, 2, 0, 0),
     )
     for label, value in rows:
-        table.add_row(Text(label), Text(value))
+        table.add_row(Text(printable(label)), Text(printable(value)))  # names of units are a file's
     return table

@@ -9,7 +9,16 @@ import typer
 
 from resanalysis.cli.altering import CalibrateOn, PerImage, Recalibrate, Replace, ReplaceBy
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+from resanalysis.cli.options import (
+    MOST_DRAWS,
+    Comparing,
+    Data,
+    Drawing,
+    Metric,
+    Models,
+    Output,
+    Source,
+)
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -49,7 +58,8 @@ def lesion(
         typer.Option(metavar="K", help="Delete this many units at random: 5, 1..20 or 1,2,5."),
     ] = None,
     draws: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Random draws for each --remove.")
+        int,
+        typer.Option(min=1, max=MOST_DRAWS, metavar="N", help="Random draws for each --remove."),
     ] = 100,
     transitions: Annotated[
         Transitions,

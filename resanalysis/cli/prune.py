@@ -14,7 +14,7 @@ import typer
 from resanalysis.cli.altering import PerImage, Recalibrate
 from resanalysis.cli.analyse import Plan, say_cost
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Drawing, Metric, Model, Output, Source
+from resanalysis.cli.options import MOST_DRAWS, Data, Drawing, Metric, Model, Output, Source
 from resanalysis.cli.subject import running, subject_of
 from resanalysis.errors import ResanalysisError
 from resanalysis.experiments import experiment_named
@@ -69,7 +69,9 @@ def prune(
             "gradient_cosine, gate, bn_scale, scale), with iterative_ before one taken anew after each unit.",
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, metavar="N", help="Random orders.")] = 10,
+    draws: Annotated[
+        int, typer.Option(min=1, max=MOST_DRAWS, metavar="N", help="Random orders.")
+    ] = 10,
     by: Annotated[
         By | None,
         typer.Option(

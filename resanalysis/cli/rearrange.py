@@ -9,7 +9,7 @@ import typer
 
 from resanalysis.cli.altering import CalibrateOn, PerImage, Recalibrate
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Data, Drawing, Metric, Model, Output, Source
+from resanalysis.cli.options import MOST_DRAWS, Data, Drawing, Metric, Model, Output, Source
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -45,7 +45,10 @@ def rearrange(
         ),
     ] = None,
     draws: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Random orders of shuffle at each size.")
+        int,
+        typer.Option(
+            min=1, max=MOST_DRAWS, metavar="N", help="Random orders of shuffle at each size."
+        ),
     ] = 10,
     loops: Annotated[
         int, typer.Option(min=1, metavar="N", help="How often looped runs the parallel units.")

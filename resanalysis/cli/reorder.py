@@ -9,7 +9,16 @@ import typer
 
 from resanalysis.cli.altering import CalibrateOn, PerImage, Recalibrate
 from resanalysis.cli.analyse import Plan, analyse
-from resanalysis.cli.options import Comparing, Data, Drawing, Metric, Models, Output, Source
+from resanalysis.cli.options import (
+    MOST_DRAWS,
+    Comparing,
+    Data,
+    Drawing,
+    Metric,
+    Models,
+    Output,
+    Source,
+)
 from resanalysis.cli.subject import whole_numbers
 
 EXAMPLES = """
@@ -37,6 +46,7 @@ def reorder(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_DRAWS,
             metavar="N",
             help="Orders to try: 300 in all, or with --protocol veit 50 for each number of swaps.",
         ),

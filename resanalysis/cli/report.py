@@ -11,7 +11,7 @@ import typer
 
 from resanalysis.cli.command import without_of
 from resanalysis.cli.console import show, tell
-from resanalysis.cli.options import Data, Models, Output, Source
+from resanalysis.cli.options import MOST_DRAWS, Data, Models, Output, Source
 from resanalysis.cli.said import said
 from resanalysis.cli.subject import reading, running, say_found, subject_of, whole_numbers
 from resanalysis.experiments import EXPERIMENTS
@@ -37,7 +37,9 @@ def report(
     ] = "1..20",
     draws: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Random draws for each --remove; else 30."),
+        typer.Option(
+            min=1, max=MOST_DRAWS, metavar="N", help="Random draws for each --remove; else 30."
+        ),
     ] = None,
     orders: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Orders for reorder; else 300.")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from resanalysis.run.several import Several
     from resanalysis.run.subject import Subject
 
+_MOST_NUMBERS = 100_000
+"""Of one range: many more would be counted for minutes before anyone could say that they are too many."""
+
 
 def reading(
     source: Source, output: Output, input_shape: str | None = None, *, needs_data: bool = True
@@ -142,6 +145,11 @@ def whole_numbers(text: str, option: str, least: int = 1) -> tuple[int, ...]:
             raise typer.BadParameter(
                 f"{option} {text!r}: {part.strip()!r} is no number or range of numbers from {least} on; "
                 "write 1..20, or 1,2,5"
+            )
+        if high - low >= _MOST_NUMBERS:
+            raise typer.BadParameter(
+                f"{option} {text!r}: {part.strip()!r} are {high - low + 1} numbers, more than any network "
+                "has units"
             )
         found.update(range(low, high + 1))
     return tuple(sorted(found))

@@ -83,7 +83,7 @@ class Updating:
             metric = self.make()
             metric.update(*self._given(records, chosen))
             return _numbers(metric.compute(), self.name)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             if isinstance(error, ResanalysisError):
                 raise
             file = getattr(inspect.getmodule(self.make), "__file__", None)

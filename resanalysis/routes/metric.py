@@ -36,14 +36,17 @@ def measured_by(
         or NaN or infinity of an output that is finite.
     """
     name = f"the metric {metric_name(metric)}"
+    precision = torch.get_default_dtype()
     try:
         answer: Any = metric(copied(output), copied(labels), copied(intact))
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         # Memory that ran out is no mistake of the metric: the batch is halved and tried again.
         if isinstance(error, ResanalysisError) or out_of_memory(error):
             raise
         file = getattr(inspect.getmodule(metric), "__file__", None)
         raise ResanalysisError(f"{name} raised {raised(error, file)}") from error
+    finally:
+        torch.set_default_dtype(precision)  # one that computes in float64 may set it for all
     wanted = f"for {examples} examples; it must return one number for each"
     try:
         values = torch.as_tensor(answer)
@@ -52,7 +55,7 @@ def measured_by(
     if values.shape != (examples,) or values.is_complex():
         kind = "complex numbers of shape" if values.is_complex() else "shape"
         raise ResanalysisError(f"{name} returned {kind} {tuple(values.shape)} {wanted}")
-    values = values.detach().float().cpu()
+    values = values.detach().to_dense().float().cpu()
     wrong = (~values.isfinite()).nonzero().flatten().tolist()
     if wrong and _finite(output):
         raise ResanalysisError(

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import cannot_write
 from resanalysis.ranks import ranks
 
 try:
     import fcntl
 except ImportError:  # Windows: no locks, two runs of one command must not share a folder
     fcntl = None
-
-
-class ResultsError(ResanalysisError):
-    """A run folder that cannot be written, or holds a manifest that cannot be read."""
 
 
 def write_atomically(path: Path, content: bytes, *, every_process: bool = False) -> None:
@@ -89,20 +84,6 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
-
-
-def cannot_write(path: Path, error: OSError) -> ResultsError:
-    remedy = {
-        errno.ENOSPC: "free some space and run the same command again, it goes on where it stopped",
-        errno.EDQUOT: "free some space and run the same command again, it goes on where it stopped",
-        errno.EACCES: "name a folder you may write to with --out",
-        errno.EROFS: "name a folder you may write to with --out",
-    }.get(error.errno or 0, "what was there before is not changed")
-    return ResultsError(f"cannot write {path}: {reason(error)}; {remedy}")
 
 
 def locked(folder: Path, *, wait: bool = False) -> int | None:

@@ -17,10 +17,9 @@ from warnings import warn
 
 import pandas as pd
 
+from resanalysis.errors import ResultsError, cannot_write
 from resanalysis.ranks import of_the_first, ranks
 from resanalysis.run.atomic import (
-    ResultsError,
-    cannot_write,
     locked,
     remove_left_over,
     write_together,

@@ -12,10 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+from resanalysis.errors import ResultsError, quoted, reason, shown
 from resanalysis.run.atomic import (
-    ResultsError,
     locked,
-    reason,
     remove_left_over,
     write_atomically,
 )
@@ -38,42 +37,79 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ResultsError : if the file is there and is no manifest.
+    ResultsError : if the file is there and is no manifest, or an entry is not as we write it.
     """
     path = out / "manifest.json"
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, without end
+            raise ResultsError(f"{path} is not a file: move it away or name another --out")
         manifest: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ResultsError(f"cannot read {path}: {reason(error)}") from error
+    except RecursionError:
+        raise _damaged(path, "its brackets are nested too deeply") from None
+    except ResultsError:
+        raise
     except ValueError as error:
-        raise ResultsError(
-            f"{path} is damaged ({error}); the tables beside it are not touched: move it away and "
-            "run again"
-        ) from error
+        raise _damaged(path, str(error)) from error
     if not isinstance(manifest, dict):
         raise ResultsError(
             f"{path} holds a {type(manifest).__name__}, not the entries of a run folder: move it "
             "away or name another --out"
         )
+    for command, entry in cast("dict[str, Any]", manifest).items():
+        wrong = _wrong(entry)
+        if wrong:
+            raise _damaged(path, f"the entry of {shown(command)}: {wrong}")
     return cast("dict[str, Any]", manifest)
 
 
-def damaged(out: Path) -> list[str]:
-    """What is wrong with the files of a run folder: one sentence for each that is missing or changed.
+def _damaged(path: Path, why: str) -> ResultsError:
+    return ResultsError(
+        f"{path} is damaged ({why}); the tables beside it are not touched: move it away and run again"
+    )
 
-    An entry written before files were digested says nothing of them.
-    """
+
+def _wrong(entry: Any) -> str | None:
+    """What is not as we write it, of all that is read again; ``None`` if nothing is."""
+    if not isinstance(entry, dict):
+        return f"a {type(entry).__name__} and not an object"
+    fields = cast("dict[str, Any]", entry)
+    for field, kind, said in (
+        ("files", list, "a list"),
+        ("sha256", dict, "an object"),
+        ("facts", dict, "an object"),
+    ):
+        if not isinstance(fields.get(field) or kind(), kind):
+            return f"{field} is {quoted(fields[field])} and not {said}"
+    for name in (*(fields.get("files") or ()), *(fields.get("sha256") or ())):
+        # Another name would have a file read that no command of ours has written.
+        if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+            return f"it names {quoted(name)}, which is no file of this folder"
+    return None
+
+
+def damaged(out: Path) -> list[str]:
+    """What is wrong with the files of a run folder: a few words for each that is missing or changed."""
     wrong: list[str] = []
     for command, entry in read_manifest(out).items():
-        for name, digest in (entry.get("sha256") or {}).items():
+        digests = entry.get("sha256") or {}
+        for name in dict.fromkeys((*(entry.get("files") or ()), *digests)):
             path = out / name
             if not path.is_file():
                 wrong.append(f"{command}: {name} is missing")
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            elif name not in digests:
+                wrong.append(f"{command}: {name} has no sha256 in manifest.json")
+            elif _digest(path) != digests[name]:
                 wrong.append(f"{command}: {name} is not the file that was written")
     return wrong
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def merge_manifest(out: Path, command: str, entry: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resanalysis.errors import LeftOutError, ResanalysisError
 from resanalysis.run.reading import Loaded, Reading, read
-from resanalysis.run.subject import Subject, unraveled
+from resanalysis.run.subject import Subject, check_labels, unraveled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,15 +104,17 @@ def read_several(specs: Sequence[str], source: str | None, how: Reading) -> Seve
     ------
     CheckpointError, DataError : naming what was found and what to do.
     LeftOutError : if no data is named, and the models bring none, or different examples.
-    ResanalysisError : if two models have one label.
+    ResanalysisError : if two models have one label, or labels and outputs do not match.
     """
     from resanalysis.checkpoint import submodule_of
 
     parts: dict[str, Loaded] = {}
     for label, spec in labelled(specs).items():
-        parts[label] = read(spec, source, how)
+        parts[label] = loaded = read(spec, source, how)
         if how.submodule:
             submodule_of(parts[label].module, how.submodule)
+        if loaded.data is not None and loaded.data.labels is not None:
+            check_labels(loaded.module, loaded.data, loaded.example, loaded.model)
     _check_same_examples(parts)
     return Several(parts)
 

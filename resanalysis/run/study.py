@@ -116,7 +116,9 @@ def read_study(folder: Path) -> Study:
         raise StudyError(
             f"{folder} holds no {FILE}; there are {', '.join(there) or 'no studies beside it'}"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except NotADirectoryError:
+        raise StudyError(f"{folder} is a file; name the folder that holds {FILE}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"{path}: {error}") from None
     check_steps(content, path)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from resanalysis.errors import ResanalysisError
+from resanalysis.models.saving import save_tensors
 from resanalysis.training.recipe import Recipe
 
 
@@ -40,7 +40,12 @@ class TrainingState:
     gradient_norms: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def save(self, path: Path, recipe: Recipe, seed: int) -> None:
-        """Write the file under another name, then put it in the old one's place."""
+        """Write the file, or leave the old one as it is.
+
+        Raises
+        ------
+        ResultsError : if it cannot be written.
+        """
         content = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -53,10 +58,7 @@ class TrainingState:
         }
         if torch.cuda.is_available():
             content["cuda_generators"] = torch.cuda.get_rng_state_all()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        torch.save(content, partial)
-        os.replace(partial, path)
+        save_tensors(content, path)
 
     def restore(self, path: Path, recipe: Recipe, seed: int) -> None:
         """Go back to what a file holds.

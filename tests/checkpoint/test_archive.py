@@ -412,6 +412,10 @@ def test_the_attacks_are_real(
     archive: Archive, attack: Callable[[Archive], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each runs in torch's own loader, or when the model is called: else the test above shows nothing."""
+    from torch.export.pt2_archive import constants  # the oldest versions have no such module
+
+    if attack is object_constant and not hasattr(constants, "OPAQUE_OBJ_FILENAME_PREFIX"):
+        pytest.skip("this torch has no constants of any class: it stops at the entry's name")
     monkeypatch.syspath_prepend(archive.folder)
     sys.modules.pop("hostile_module", None)
     attack(archive)

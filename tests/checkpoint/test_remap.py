@@ -51,6 +51,33 @@ def test_the_order_is_offered_and_taken(tmp_path: Path) -> None:
         load(path, arch="resnet8", remap=True)  # names that fit need no order
 
 
+def test_what_no_order_can_tell_is_counted(tmp_path: Path) -> None:
+    """Two layers of one shape are exchanged: it loads, and the warning says for how many that is so."""
+    from resanalysis.models.cifar_resnet import CifarResNet
+
+    state = {k: v for k, v in CifarResNet(8).state_dict().items() if "num_batches" not in k}
+    tensors = list(state.items())
+    alike = sum(
+        any(
+            one != other
+            and one.rpartition(".")[2] == other.rpartition(".")[2]
+            and state[one].shape == state[other].shape
+            for other in state
+        )
+        for one in state
+    )
+    names = [name for name, _ in tensors]
+    one, other = names.index("layer1.0.conv1.weight"), names.index("layer1.0.conv2.weight")
+    tensors[one], tensors[other] = tensors[other], tensors[one]
+    foreign = {f"a{n}.{key.rpartition('.')[2]}": value for n, (key, value) in enumerate(tensors)}
+    path = saved(tmp_path / "m.pt", foreign)
+    with pytest.warns(
+        UserWarning, match=rf"; {alike} of them have another of their kind and shape"
+    ):
+        load(path, arch="resnet8", remap=True)
+    assert 0 < alike < len(state)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -270,6 +270,13 @@ def test_report_is_one_page(
     assert succeed("check", tmp_path)
 
 
+def test_check_of_an_entry_that_records_no_file(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"\\u001b[2Jlesion": {}}')
+    result = run("check", tmp_path)
+    assert result.exit_code == 1
+    assert "\\x1b[2Jlesion: no file is recorded" in result.stderr
+
+
 @pytest.mark.parametrize("stem", ["lesion", "reorder"])
 def test_an_interrupted_run_ends_with_the_same_table(
     stem: str, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -337,10 +344,11 @@ def test_a_bad_checkpoint_is_one_clear_line(
     assert not (tmp_path / "out" / "lesion.csv").exists()
 
 
-def test_labels_the_model_has_no_output_for(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["lesion", "response"])  # response needs no view
+def test_labels_the_model_has_no_output_for(command: str, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "more.npz"
     save(path, np.zeros((4, 3, 16, 16), dtype=np.uint8), np.array([0, 3, 10, 99]))
-    result = run("lesion", model, "--data", path, "--normalize", "none", out=tmp_path / "out")
+    result = run(command, model, "--data", path, "--normalize", "none", out=tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.endswith(
         "labels run from 0 to 99, the model has outputs 0 to 9; give it data of its own classes\n"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -148,6 +153,33 @@ def test_a_swallowed_ctrl_c_is_noticed() -> None:
         advance(1)
 
 
+def test_a_swallowed_ctrl_c_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[type[BaseException] | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found.exc_type))
+
+    class Held:
+        pass
+
+    def swallow(act: Callable[[], object]) -> None:
+        held = Held()
+        kept = weakref.ref(held, lambda _: act())
+        del held
+        assert kept() is None
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with noticed_interrupts(), progress_bar("x", 1, show=False) as advance:
+        swallow(lambda: signal.raise_signal(signal.SIGINT))
+        assert told == []
+        swallow(fail)
+        assert told == [ZeroDivisionError]
+        with pytest.raises(KeyboardInterrupt):
+            advance(1)
+
+
 def test_errors_with_a_file_name_it() -> None:
     error = FileNotFoundError(2, "No such file or directory", "model.pt")
     assert message(error) == "error: model.pt: no such file or directory"
@@ -179,6 +211,11 @@ def test_whole_numbers(text: str, numbers: tuple[int, ...]) -> None:
     assert whole_numbers(text, "--remove") == numbers
 
 
+def test_a_range_without_end_is_not_counted_through() -> None:
+    with pytest.raises(typer.BadParameter, match="more than any network has units"):
+        whole_numbers("1..999999999999", "--remove")
+
+
 @pytest.mark.parametrize("text", ["", "0", "-1", "3..1", "1..", "..4", "a", "1,,2", "1...3", "1.5"])
 def test_whole_numbers_are_refused(text: str) -> None:
     with pytest.raises(
@@ -193,3 +230,28 @@ def test_shape_and_floats() -> None:
     for wrong in ("", "3,0,3", "a", "3;3"):
         with pytest.raises(typer.BadParameter, match="is no shape; write it as 3,32,32"):
             shape(wrong)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("words", [["study", "list"], ["paths", "--depth", "8", "--json"]])
+@pytest.mark.parametrize("to", ["gone", "full"])
+def test_a_reader_that_is_gone_and_a_disk_that_is_full(
+    words: list[str], to: str, tmp_path: Path
+) -> None:
+    line = [sys.executable, "-m", "resanalysis", *words]
+    if words[0] == "paths":
+        line += ["--out", str(tmp_path)]
+    if to == "gone":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open("/dev/full", os.O_WRONLY)
+    found = subprocess.run(line, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    said = found.stderr.splitlines()
+    if to == "gone":
+        assert (found.returncode, said) == (0, [])
+    else:
+        assert found.returncode == 1
+        assert said[-1] == "error: the standard output cannot be written: no space left on device"
+        assert "Exception ignored" not in found.stderr

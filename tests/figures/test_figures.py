@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from resanalysis import figures
 from resanalysis.experiments.paths import paths, paths_remaining
 from resanalysis.figures.inspect import path_tree
-from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.style import FULL, HALF, one_axes
 
 
 def lesion_frame(units: int = 27) -> pd.DataFrame:
@@ -299,3 +299,21 @@ def test_numbers_of_units_have_whole_ticks(name: str, width: float) -> None:
     for axes in draw(frame, width=width).axes:
         ticks = axes.get_xticks()
         np.testing.assert_array_equal(ticks, np.round(ticks))
+
+
+def test_dollar_signs_in_names_are_no_formula() -> None:
+    ax = one_axes()
+    ax.plot([1, 2], [1e-3, 1e4], label="$^_$")
+    ax.set_yscale("log")
+    ax.set_xticks([1, 2], ["$\\frac$", "US$"])
+    ax.set_xlabel("($10^{3}$)")
+    legend = ax.legend()
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    figure.savefig(io.BytesIO(), format="png")  # as formulas the first two end in an error
+    assert not legend.get_texts()[0].get_parse_math()
+    assert [label.get_parse_math() for label in ax.get_xticklabels()] == [False, False]
+    assert ax.xaxis.label.get_parse_math()
+    powers = [label for label in ax.get_yticklabels() if label.get_text()]
+    assert powers
+    assert all(label.get_parse_math() for label in powers)

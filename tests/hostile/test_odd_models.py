@@ -96,6 +96,13 @@ def hooked() -> nn.Module:
     return model
 
 
+def renamed(name: str) -> nn.Module:
+    model = Model()
+    model.blocks = nn.ModuleDict({name: Block(), "other": Block()})
+    model.forward = lambda x: model.head(model.blocks["other"](model.blocks[name](model.stem(x))))
+    return model
+
+
 def frozen() -> nn.Module:
     return Model().requires_grad_(False)
 
@@ -153,6 +160,10 @@ MODELS: dict[str, tuple[Callable[[], Any], int | str]] = {
     "random": (lambda: Model(after=lambda y: y + torch.randn_like(y)), "may be random in eval mode"),
     "Python's random": (lambda: Model(before=lambda x: x * random.choice([1, 1])), 3),
     "across the batch": (lambda: Model(before=lambda x: x - x.mean(0)), "mixes the examples of a"),
+    "a part called in": (lambda: renamed("in"), "cannot write the name blocks.in.layer.weight"),
+    "a quote in a name": (lambda: renamed('a"b'), 'cannot write the name blocks.a"b.layer.weight'),
+    "a line end in a name": (lambda: renamed("a\nb"), "the name blocks.a\\nb.layer.weight"),
+    "a bracket in a name": (lambda: renamed("[bold]"), 2),
     "by value": (lambda: Model(before=by_value), "control flow of Model cannot be captured"),
     "through numpy": (
         lambda: Model(before=lambda x: torch.from_numpy(x.detach().numpy() * 2)), "Model"

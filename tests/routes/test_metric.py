@@ -38,6 +38,10 @@ def test_a_metric_that_works_in_place_changes_nothing(batches: Batches) -> None:
     assert found.equals(clean)
 
 
+def throw(kind: type[BaseException]) -> Tensor:
+    raise kind
+
+
 class Mute(Exception):
     def __str__(self) -> str:
         raise RuntimeError
@@ -50,6 +54,7 @@ def mute(*_: Any) -> Tensor:
 METRICS = {
     "missing": (lambda o, y, i: {}["no such key"], r"raised KeyError: 'no such key' \(test_metric"),
     "inside a library": (lambda o, y, i: torch.zeros(2) + torch.zeros(3), r"\(test_metric.py, line"),
+    "closes": (lambda o, y, i: throw(GeneratorExit), "raised GeneratorExit"),
     "ends": (lambda o, y, i: sys.exit(0), r"raised SystemExit: 0 \(test_metric.py, line"),
     "mute": (mute, r"raised Mute: its text cannot be read \(test_metric.py, line"),
     "nothing": (lambda o, y, i: None, "returned None for 11 examples; it must return one number"),
@@ -68,6 +73,17 @@ def test_what_a_metric_does_wrong_is_said_in_one_line(kind: str) -> None:
     with pytest.raises(ResanalysisError, match=f"^the metric .*{message}") as caught:
         measured_by(metric, output, None, output, 11)
     assert str(caught.value).isprintable()
+
+
+def in_double(output: Tensor, labels: Tensor, intact: Tensor) -> Tensor:
+    torch.set_default_dtype(torch.float64)
+    return torch.eye(len(output)).to_sparse()[0]
+
+
+def test_a_metric_may_compute_in_double_and_answer_sparse() -> None:
+    values = measured_by(in_double, torch.zeros(3, 5), None, torch.zeros(3, 5), 3)
+    assert values.tolist() == [1, 0, 0]
+    assert values.dtype is torch.get_default_dtype() is torch.float32
 
 
 def test_a_metric_that_is_interrupted_is_interrupted() -> None:
@@ -119,6 +135,14 @@ def test_a_module_that_ends_the_program(tmp_path: Any, monkeypatch: pytest.Monke
     message = "importing ending raised SystemExit: 5 (ending.py, line 3: sys.exit(5))"
     with pytest.raises(CheckpointError, match=re.escape(message)):
         load("python:ending:f")
+
+
+def test_a_module_that_sets_double_for_all(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "import torch\ntorch.set_default_dtype(torch.float64)\nmodel = torch.nn.Identity\n"
+    (tmp_path / "doubling.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    load("python:doubling:model")
+    assert torch.get_default_dtype() is torch.float32
 
 
 def test_an_error_without_text_or_frames() -> None:

@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from resanalysis.errors import ResultsError
 from resanalysis.run import atomic
-from resanalysis.run.atomic import ResultsError, write_atomically, write_together
+from resanalysis.run.atomic import write_atomically, write_together
 from resanalysis.run.cells import json_rows
 from resanalysis.run.folder import Run
 from resanalysis.run.manifest import damaged, read_manifest, versions
@@ -167,7 +168,23 @@ def test_a_finished_run_leaves_only_its_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lesion.csv", "manifest.json"]
 
 
-@pytest.mark.parametrize("content", ["{", "", '{"lesion": {}', "\x00\x01"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "",
+        '{"lesion": {}',
+        "\x00\x01",
+        "[" * 100_000,
+        '{"lesion": null}',
+        '{"lesion": {"files": 5}}',
+        '{"lesion": {"sha256": ["lesion.csv"]}}',
+        '{"lesion": {"facts": "none"}}',
+        '{"lesion": {"sha256": {"/etc/passwd": "0"}}}',
+        '{"lesion": {"files": ["../other/lesion.csv"]}}',
+    ],
+    ids=range(11),
+)
 def test_a_damaged_manifest_is_reported_before_any_work(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(
@@ -180,6 +197,12 @@ def test_a_damaged_manifest_is_reported_before_any_work(tmp_path: Path, content:
 def test_a_manifest_of_another_kind_is_reported(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("[1]")
     with pytest.raises(ResultsError, match=r"holds a list, not the entries of a run folder"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(ResultsError, match=r"manifest\.json is not a file: move it away"):
         read_manifest(tmp_path)
 
 
@@ -341,6 +364,13 @@ def test_the_manifest_knows_every_file(tmp_path: Path) -> None:
     assert damaged(tmp_path) == ["lesion: lesion.csv is not the file that was written"]
     (tmp_path / "lesion.csv").unlink()
     assert damaged(tmp_path) == ["lesion: lesion.csv is missing"]
+
+
+def test_a_file_without_a_digest_is_not_called_whole(tmp_path: Path) -> None:
+    (tmp_path / "lesion.csv").write_text("0\n")
+    entry = {"lesion": {"files": ["lesion.csv"], "sha256": {}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(entry))
+    assert damaged(tmp_path) == ["lesion: lesion.csv has no sha256 in manifest.json"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(

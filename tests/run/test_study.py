@@ -79,6 +79,7 @@ def test_what_runs_at_which_scale(tmp_path: Path) -> None:
     [
         ("title = 3 4", "study.toml"),
         ('title = "T"', "lacks or misspells 'authors'"),
+        ("x = " + "[" * 5000, "recursion"),
         (
             TEXT.replace("{depth}", "{other}"),
             r"step paths uses \{other\}, which \[needs\] does not",
@@ -108,6 +109,12 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
 
 def shipped() -> list[Study]:
     return studies(ROOT / "studies")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(TEXT)
+    with pytest.raises(StudyError, match=r"is a file; name the folder that holds study\.toml"):
+        read_study(tmp_path / "study.toml")
 
 
 def test_every_paper_has_a_study_and_they_come_with_the_package() -> None:

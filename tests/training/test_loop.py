@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resanalysis.errors import ResultsError
 from resanalysis.models.cifar_resnet import CifarResNet
 from resanalysis.models.names import architecture_named
 from resanalysis.models.survival import survivals
@@ -213,8 +214,8 @@ def test_a_state_file_is_written_whole_or_not_at_all(
     train(network(), data, data, recipe=Recipe(epochs=1), state_file=file, show_progress=False)
     before = file.read_bytes()
 
-    def half_written(content: Any, path: Path) -> None:
-        path.write_bytes(b"half")
+    def half_written(content: Any, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError("no space left")
 
     monkeypatch.setattr(torch, "save", half_written)
@@ -228,7 +229,7 @@ def test_a_state_file_is_written_whole_or_not_at_all(
         torch.zeros(()),
         torch.zeros(()),
     )
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(ResultsError, match="no space left"):
         state.save(file, recipe, 0)
     assert file.read_bytes() == before
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import ResanalysisError, ResultsError
 from resanalysis.experiments import EXPERIMENTS, Experiment
-from resanalysis.run.atomic import ResultsError
 from resanalysis.run.folder import Run
 from resanalysis.run.measured import Analysis, measured
 from resanalysis.run.subject import Subject

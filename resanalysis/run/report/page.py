@@ -12,9 +12,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from resanalysis.errors import ResultsError
 from resanalysis.experiments import EXPERIMENTS
 from resanalysis.figures.words import Finding
-from resanalysis.run.atomic import ResultsError, write_atomically
+from resanalysis.run.atomic import write_atomically
 from resanalysis.run.report.results import Result
 from resanalysis.run.report.section import Of, Picture, Section, View, section, view
 from resanalysis.run.report.svg import dark_colours

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resanalysis.run.atomic import ResultsError
+from resanalysis.errors import ResultsError
 from resanalysis.run.report.page import Page, Status
 from resanalysis.run.report.protocol import Asked
 from resanalysis.run.report.section import Of
