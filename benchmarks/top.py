@@ -1,12 +1,12 @@
 """How often all confidence sequences behind ``lesion --top K`` hold together, by simulation.
 
-Units are drawn whose deletion makes right examples wrong and wrong ones right at given rates, independently of
-each other: the worst case, as misses of several units then fall on different runs. A run misses if the sequence of
-any unit, at the level that the command gives it, ever leaves its true damage out, at any size up to N; nominal are
-5 % of runs at the most. In all others every answer is right (tests/statistics/test_separation.py).
+Units are drawn whose deletion makes right examples wrong and wrong ones right at given rates, independently
+of each other: the worst case, as misses of several units then fall on different runs. A run misses if the
+sequence of any unit, at the level that the command gives it, ever leaves its true damage out, at any size up to
+N; nominal are 5 % of runs at the most. In all others every answer is right.
 
-Beside it, how often all answers are right if the command's looks are made with intervals of Agresti and Min for one
-number of examples, 95 % each. Damages are equal, so every answer is wrong.
+Beside it, how often all answers are right if the command's looks are made with intervals of Agresti and Min
+for one number of examples, 95 % each. Damages are equal, so every answer is wrong.
 
     python benchmarks/top.py [--runs 10000] [--examples 2000]
 """
