@@ -20,7 +20,7 @@ T = TypeVar("T")
 # All processes are there within minutes or not at all. Later, one may wait for another's share for as long as
 # that takes; a dead one is noticed by its connection.
 _MEETING = timedelta(minutes=3)
-_PATIENCE = timedelta(days=7)
+PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ def together() -> Generator[None, None, None]:
     if ranks().size == 1:
         yield
         return
+    # Or each process prints the warnings of torch's C++ part, which reads this when it is imported.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from torch import distributed
     from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
@@ -80,7 +82,7 @@ def together() -> Generator[None, None, None]:
     distributed.init_process_group(
         "gloo", store=store, rank=rank, world_size=size, timeout=_MEETING
     )
-    _wait_for(_PATIENCE)
+    _wait_for(PATIENCE)
     try:
         yield
     finally:
@@ -97,18 +99,34 @@ def _wait_for(patience: timedelta) -> None:
         distributed.distributed_c10d._set_pg_timeout(patience)  # pyright: ignore[reportDeprecated]
 
 
+@contextmanager
+def with_others() -> Generator[None, None, None]:
+    """Inside, where another process is lost, this one ends with a line that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        # An error of its own, such as one of memory, is another's only if the connection says so.
+        if "gloo" not in str(error).lower() and not _of_the_connection(error):
+            raise
+        raise ResanalysisError(
+            "another process of this run has ended, and with it the run; what was computed is kept: "
+            "the same command goes on from there"
+        ) from error
+
+
+def _of_the_connection(error: RuntimeError) -> bool:
+    from torch import distributed
+
+    return isinstance(error, distributed.DistError)
+
+
 def _gathered(mine: Any) -> list[Any]:
     """What each process gives, by rank."""
     from torch import distributed
 
     found: list[Any] = [None] * ranks().size
-    try:
+    with with_others():
         distributed.all_gather_object(found, mine)
-    except RuntimeError as error:
-        raise ResanalysisError(
-            "another process of this run has ended, and with it the run; what was computed is kept: "
-            "the same command goes on from there"
-        ) from error
     return found
 
 

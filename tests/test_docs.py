@@ -117,7 +117,7 @@ def test_launchers_of_the_page_on_several_machines_are_ones_there_are() -> None:
     lines = [container["command"]]
     for line in re.findall(r"torchrun .*", text.replace("\\\n", " ")):
         lines += [shlex.split(line.partition(" && ")[0])] if " -m resanalysis" in line else []
-    assert len(lines) == 3
+    assert len(lines) == 4
     group: Any = get_command(app)
     for line in lines:
         launched = get_args_parser().parse_args(line[1:])

@@ -14,6 +14,7 @@ from resanalysis.checkpoint.archive import load_archive
 from resanalysis.checkpoint.errors import CheckpointError
 from resanalysis.checkpoint.filling import check_finite
 from resanalysis.checkpoint.fit import check_fit, taken_by
+from resanalysis.checkpoint.hub import found
 from resanalysis.checkpoint.info import DataRecord, ModelInfo, Preprocessing, Sample
 from resanalysis.checkpoint.keras_files import SUFFIXES as KERAS_SUFFIXES
 from resanalysis.checkpoint.keras_models import from_keras, from_keras_file
@@ -51,7 +52,6 @@ _LIBRARIES = {
     "torchvision": from_torchvision,
     "timm": from_timm,
     "keras": from_keras,
-    "hf": from_hugging_face,
     "python": from_python,
 }
 
@@ -65,6 +65,7 @@ def load(
     state: str | None = None,
     remap: bool = False,
     stream_weights: bool = False,
+    download: bool = False,
 ) -> nn.Module:
     """Load a trained model, in eval mode, on the CPU.
 
@@ -72,7 +73,7 @@ def load(
     ----------
     spec : a file (``.pt .pth .th .ckpt .safetensors .pt2 .keras .h5``) or a name: ``bundled:NAME``,
         ``torchvision:NAME``, ``timm:NAME``, ``keras:NAME`` (``?weights=none`` for random weights),
-        ``hf:DIR``, ``python:package.module:factory``.
+        ``hf:DIR``, with ``download`` ``hf:OWNER/NAME[@REVISION]``, ``python:package.module:factory``.
     arch : what a state dict belongs to (``resnet56``, ``resnet110v2``, ``resnet50``, ``timm:NAME``);
         left out, it is recognised from keys and shapes.
     trust_pickle : load a pickled module, or an exported archive or a Keras file as it is, which can run
@@ -82,6 +83,8 @@ def load(
     remap : take the tensors of a state dict in their order where their names are not the model's.
     stream_weights : leave the weights of ``hf:DIR`` in their safetensors files, of which only what is used is
         read: for models larger than memory. Weights keep the type they are stored in, and are never written.
+    download : fetch ``hf:OWNER/NAME[@REVISION]`` from the Hugging Face hub: weights in safetensors,
+        configuration and tokenizer, and nothing that could run.
 
     Returns
     -------
@@ -99,9 +102,17 @@ def load(
             f"--stream-weights reads the safetensors files of a Hugging Face folder, hf:DIR, and {text} is "
             "none: leave it out"
         )
-    if scheme in _LIBRARIES and name:
+    if download and scheme != "hf":
+        raise CheckpointError(
+            f"--download fetches hf:OWNER/NAME from the Hugging Face hub, and {text} is none: leave it out"
+        )
+    if scheme in ("hf", *_LIBRARIES) and name:
         _check_unsaid(text, wanted, "is a name, which says what model it is")
-        model, info = _from_library(scheme, name, stream_weights)
+        model, info = (
+            from_hugging_face(name, streamed=stream_weights, download=download)
+            if scheme == "hf"
+            else _LIBRARIES[scheme](name)
+        )
     elif scheme == "bundled" and name:
         model, info = _from_file(_bundled(name), wanted, trust_pickle)
         info = replace(info, tested=info.tested or ships_with(name))
@@ -115,18 +126,12 @@ def load(
     return model
 
 
-def _from_library(scheme: str, name: str, stream_weights: bool) -> tuple[nn.Module, ModelInfo]:
-    if stream_weights:
-        return from_hugging_face(name, streamed=True)
-    return _LIBRARIES[scheme](name)
-
-
-def stored_bytes(spec: str) -> int:
+def stored_bytes(spec: str, *, download: bool = False) -> int:
     """Bytes of the weights that ``--stream-weights`` can leave in their files; 0 of any other model."""
     scheme, _, name = spec.partition(":")
     if scheme != "hf" or not name:
         return 0
-    return sum(path.stat().st_size for path in weight_files(Path(name)))
+    return sum(path.stat().st_size for path in weight_files(found(name, download=download).folder))
 
 
 def submodule_of(model: nn.Module, path: str) -> nn.Module:

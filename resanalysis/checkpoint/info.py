@@ -93,7 +93,8 @@ class ModelInfo:
     the number of token ids it knows (``vocabulary``), and what it ``predicts``: each next token, masked
     ones, or none (an encoder without a head, a classifier of texts); ``None`` where that is not known.
 
-    ``files`` are those its weights are still in, where they are not in memory.
+    ``files`` are those its weights are still in, where they are not in memory; ``revision`` is the commit
+    of a model that was fetched.
     """
 
     name: str
@@ -111,3 +112,4 @@ class ModelInfo:
     recorded: Recorded | None = None
     input_size: tuple[int, ...] | None = None
     files: WeightFiles | None = None
+    revision: str | None = None

@@ -8,7 +8,6 @@ import inspect
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.filling import missing
+from resanalysis.checkpoint.hub import found
 from resanalysis.checkpoint.info import ModelInfo
 from resanalysis.checkpoint.mapped import mapped_files
 from resanalysis.checkpoint.presets import (
@@ -94,9 +94,15 @@ def from_timm(name: str) -> tuple[nn.Module, ModelInfo]:
     )
 
 
-def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module, ModelInfo]:
-    """A folder's model; with ``streamed``, its weights stay in their files and are read as they are used."""
-    path = Path(folder)
+def from_hugging_face(
+    folder: str, *, streamed: bool = False, download: bool = False
+) -> tuple[nn.Module, ModelInfo]:
+    """A folder's model; with ``streamed``, its weights stay in their files and are read as they are used.
+
+    With ``download``, ``folder`` is a name of the hub.
+    """
+    there = found(folder, download=download)
+    path = there.folder
     if not (path / "config.json").is_file():
         raise CheckpointError(
             f"hf:{folder}: there is no {path / 'config.json'}; name a folder that save_pretrained wrote"
@@ -134,7 +140,8 @@ def from_hugging_face(folder: str, *, streamed: bool = False) -> tuple[nn.Module
         type(model).__name__,
         of_hugging_face(path),
         sha256=state_sha256(model, files),
-        tokenizer=folder,
+        revision=there.revision,
+        tokenizer=str(path),
         positions=positions if isinstance(positions, int) and positions > 0 else None,
         vocabulary=_vocabulary(model),
         predicts=_predicts(type(model).__name__),

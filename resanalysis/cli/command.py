@@ -76,7 +76,7 @@ def command(
             if not ranks().first and "output" in values:  # the first one speaks for all
                 output = values["output"] = replace(output, quiet=True, as_json=False)
             with _told(output), noticed_interrupts(), _warnings_as_notes(output), together():
-                if ranks().size > 1 and "source" not in groups:
+                if ranks().size > 1 and not {"source", "data"} & values.keys():
                     raise ResanalysisError(
                         f"{function.__name__.rstrip('_')} divides nothing among processes: start it "
                         "without torchrun"

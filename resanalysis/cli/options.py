@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MODEL_HELP = (
     "Checkpoint (.pt .pth .th .ckpt .safetensors .pt2 .keras .h5), bundled:NAME, torchvision:NAME, "
-    "timm:NAME, keras:NAME, hf:DIR or python:package.module:factory."
+    "timm:NAME, keras:NAME, hf:DIR, hf:OWNER/NAME[@REVISION] with --download, or python:package.module:factory."
 )
 DATA_HELP = (
     "FILE.npz (images, labels), bundled:NAME, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, "
@@ -280,6 +280,15 @@ class Source:
             rich_help_panel="Running",
         ),
     ] = None
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Fetch hf:OWNER/NAME[@REVISION] from the Hugging Face hub: safetensors, configuration and "
+            "tokenizer, no code.",
+            rich_help_panel="Model",
+        ),
+    ] = False
     stream_weights: Annotated[
         bool,
         typer.Option(

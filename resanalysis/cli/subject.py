@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -24,6 +25,8 @@ def reading(
     """How a model and its data are to be read."""
     from resanalysis.run.reading import Reading
 
+    if source.download and output.quiet:  # the library reads this as it is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     return Reading(
         arch=source.arch,
         state=source.state,
@@ -47,6 +50,7 @@ def reading(
         device=source.device,
         arithmetic=source.arithmetic.value,
         stream_weights=source.stream_weights,
+        download=source.download,
     )
 
 

@@ -10,7 +10,6 @@ import matplotlib as mpl
 import networkx as nx
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -43,6 +42,8 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = "loss") 
     add; from orange cells, that two units stand in for each other; from purple ones, that they need each other
     or that the damage has come to its end.
     """
+    import seaborn as sns  # most commands draw nothing with it, and it takes half a second
+
     if ax is None:
         ax = new_figure()[1][0]
     prefix = _prefix(score)
@@ -90,6 +91,8 @@ def draw_network(frame: pd.DataFrame, ax: Axes | None = None, *, score: Score = 
     of the interaction. Conclude from lines along the circle that neighbours depend on each other; from lines
     to one unit, that many others stand in for it or need it.
     """
+    import seaborn as sns
+
     if ax is None:
         ax = new_figure()[1][0]
     stage = _stages(frame)

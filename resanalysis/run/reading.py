@@ -37,6 +37,7 @@ class Reading:
     input_shape : of one input, where there is no data.
     device, arithmetic : where and in which arithmetic it runs.
     stream_weights : leave weights in their files; they are left there too where the memory cannot hold them.
+    download : fetch the model from the Hugging Face hub.
     """
 
     arch: str | None = None
@@ -61,6 +62,7 @@ class Reading:
     device: str | None = None
     arithmetic: Arithmetic = "float32"
     stream_weights: bool = False
+    download: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,7 @@ class Loaded:
     model, source : the model and the data as the user named them, or as the model records the data.
     data_from : who named the data: ``--data``, or which record of the model; ``None`` without data.
     model_sha256, data_sha256 : of their contents.
+    revision : the commit of a model that was fetched.
     device : where it is to run.
     seconds : what reading took.
     """
@@ -86,13 +89,15 @@ class Loaded:
     data_from: str | None = None
     model_sha256: str | None = None
     data_sha256: str | None = None
+    revision: str | None = None
     device: str = "cpu"
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def view(self) -> dict[str, Any]:
         """The model in brief."""
         parameters = sum(p.numel() for p in self.module.parameters())
-        return {"model": self.model, "sha256": self.model_sha256, "parameters": parameters}
+        known = {} if self.revision is None else {"revision": self.revision}
+        return {"model": self.model, **known, "sha256": self.model_sha256, "parameters": parameters}
 
 
 def read(model: str, source: str | None, how: Reading) -> Loaded:
@@ -115,7 +120,8 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
         state=how.state,
         remap=how.remap,
         trust_pickle=how.trust_pickle,
-        stream_weights=how.stream_weights or _too_large(model),
+        stream_weights=how.stream_weights or _too_large(model, how.download),
+        download=how.download,
     )
     info = cast("ModelInfo | None", getattr(module, "resanalysis", None))
     data, data_from = None, None
@@ -135,19 +141,20 @@ def read(model: str, source: str | None, how: Reading) -> Loaded:
         data_from=data_from,
         model_sha256=None if info is None else info.sha256,
         data_sha256=None if data is None else data.sha256,
+        revision=None if info is None else info.revision,
         device=device,
         seconds={"load": time.perf_counter() - started},
     )
 
 
-def _too_large(model: str) -> bool:
+def _too_large(model: str, download: bool) -> bool:
     """Whether the weights do not fit the memory but can stay in their files, which is then said."""
     import torch
 
     from resanalysis.checkpoint import stored_bytes
     from resanalysis.routes.batches import free_memory
 
-    stored, free = stored_bytes(model), free_memory(torch.device("cpu"))
+    stored, free = stored_bytes(model, download=download), free_memory(torch.device("cpu"))
     if stored <= free:
         return False
     warn(

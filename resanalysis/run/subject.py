@@ -32,6 +32,7 @@ class Subject:
     data_from : who named the data; ``None`` where there is none.
     submodule : the part that is analysed, where it is not the whole model.
     model_sha256, data_sha256 : of their contents.
+    revision : the commit of a model that was fetched.
     device : where experiments run.
     seconds : what loading and unraveling took.
     """
@@ -46,6 +47,7 @@ class Subject:
     submodule: str | None = None
     model_sha256: str | None = None
     data_sha256: str | None = None
+    revision: str | None = None
     device: str = "cpu"
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
 
@@ -99,6 +101,7 @@ class Subject:
         units = self.network.units
         return {
             "model": self.model,
+            **({} if self.revision is None else {"revision": self.revision}),
             **({} if self.submodule is None else {"submodule": self.submodule}),
             "arithmetic": self.network.arithmetic,
             **({} if self.network.files is None else {"weights": "in their files"}),
@@ -153,6 +156,7 @@ def unraveled(loaded: Loaded, how: Reading) -> Subject:
         submodule=how.submodule,
         model_sha256=loaded.model_sha256,
         data_sha256=loaded.data_sha256,
+        revision=loaded.revision,
         device=loaded.device,
         seconds={**loaded.seconds, "unravel": time.perf_counter() - started},
     )

@@ -28,8 +28,10 @@ from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
 from resanalysis.models.names import architecture_named
 from resanalysis.models.survival import set_survival, survivals
+from resanalysis.ranks import ranks
 from resanalysis.run.folder import Run
 from resanalysis.run.model_data import SAMPLE_BYTES
+from resanalysis.run.reading import device_named
 from resanalysis.statistics.path_length import parsed_survival
 from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
@@ -75,7 +77,7 @@ def train_network(
     """Train a network for small images and write ``ARCH.pt`` and ``history.csv``.
 
     Images are normalised by the training set's own mean and deviation of each channel. A run that was
-    interrupted goes on where it was last saved.
+    interrupted goes on where it was last saved. Several processes divide each batch; the first one writes.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def train_network(
     architecture, model = _untrained(plan, training)
     recorded: dict[str, Any] = {"arch": str(architecture), "data": plan.data}
     recorded |= {"test_data": plan.test_data, "options": dict(architecture.options)}
-    recorded |= {"recipe": asdict(plan.recipe)}
+    recorded |= {"recipe": asdict(plan.recipe), **_processes()}
     digests = {"data": training_set.sha256, "test": test_set.sha256, "seed": plan.seed}
     state = train(
         model,
@@ -111,13 +113,17 @@ def train_network(
         test,
         recipe=plan.recipe,
         seed=plan.seed,
-        device=plan.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device_named(plan.device),
         state_file=run.store({**recorded, **digests}).folder / "state.pt",
         with_gradient_norms=plan.gradient_norms,
         show_progress=show_progress,
     )
-    path = _save(run, plan, architecture, state, training, test_set)
-    frame = _keep_tables(run, f"{architecture}, seed {plan.seed}", state, others)
+    name, path = f"{architecture}, seed {plan.seed}", run.out / f"{architecture}.pt"
+    frame = pd.DataFrame(state.history).assign(run=name)
+    if not ranks().first:
+        return frame, path
+    _save(path, plan, architecture, state, training, test_set)
+    _keep_tables(run, frame, state, others)
     run.files.append(path)
     run.finish(
         options=recorded,
@@ -131,18 +137,18 @@ def train_network(
 
 
 def _save(
-    run: Run,
+    path: Path,
     plan: Plan,
     architecture: Architecture,
     state: TrainingState,
     training: Examples,
     test_set: Dataset,
-) -> Path:
+) -> None:
     """The checkpoint, with what it takes to measure it again: preprocessing, test data, a sample of them."""
     mean, std = tuple(training.mean), tuple(training.std)
     digest = replace(test_set, mean=mean, std=std).sha256
-    return save_checkpoint(
-        run.out / f"{architecture}.pt",
+    save_checkpoint(
+        path,
         state.model,
         architecture=architecture,
         preprocessing=Preprocessing(mean, std, tuple(training.images.shape[1:]), test_set.pixels),
@@ -153,20 +159,24 @@ def _save(
         seed=plan.seed,
         data=plan.data,
         history=[{key: float(value) for key, value in row.items()} for row in state.history],
+        **_processes(),
     )
 
 
+def _processes() -> dict[str, Any]:
+    """How many there were, where it was more than one: batch norm saw shares of a batch."""
+    return {"processes": ranks().size} if ranks().size > 1 else {}
+
+
 def _keep_tables(
-    run: Run, name: str, state: TrainingState, others: list[pd.DataFrame]
-) -> pd.DataFrame:
-    frame = pd.DataFrame(state.history).assign(run=name)
+    run: Run, frame: pd.DataFrame, state: TrainingState, others: list[pd.DataFrame]
+) -> None:
     run.keep_table("history", frame)
     run.keep_figure("history", draw_history(pd.concat([frame, *others], ignore_index=True)))
     if state.gradient_norms:
         norms = pd.DataFrame(state.gradient_norms)
         run.keep_table("gradient_norms", norms)
         run.keep_figure("gradient_norms", draw_gradient_norms(norms))
-    return frame
 
 
 def _facts(recipe: Recipe, state: TrainingState, test_n: int) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from resanalysis.ranks import all_of, ranks
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -48,6 +50,8 @@ def test_error(
 ) -> float:
     """Fraction of images the model classifies wrongly, in eval mode and single precision.
 
+    Several processes, whose models are alike, divide the batches among them.
+
     Parameters
     ----------
     half : on images halved in size, for a network that has seen no others yet.
@@ -57,9 +61,11 @@ def test_error(
     model.eval()
     wrong = 0
     with torch.no_grad():
-        for start in range(0, len(examples), batch_size):
+        for number, start in enumerate(range(0, len(examples), batch_size)):
+            if not ranks().takes(number):
+                continue
             images, labels = examples.batch(slice(start, start + batch_size))
             images = halved(images) if half else images
             wrong += int((model(images.to(device)).argmax(1).cpu() != labels).sum())
     model.train(training)
-    return wrong / len(examples)
+    return sum(all_of({ranks().rank: wrong}).values()) / len(examples)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from resanalysis.models.survival import keep_all, leave_out
 from resanalysis.progress import progress_bar
+from resanalysis.ranks import of_the_first, ranks, with_others
 from resanalysis.training.augment import random_crop, random_flip
+from resanalysis.training.division import Division, divided
 from resanalysis.training.examples import Examples, halved, test_error
 from resanalysis.training.gradient_norms import gradient_norms
 from resanalysis.training.recipe import Recipe
@@ -34,7 +36,7 @@ def train(
     with_gradient_norms: bool = False,
     show_progress: bool = True,
 ) -> TrainingState:
-    """Train ``model`` in place.
+    """Train ``model`` in place; several processes divide each batch among them.
 
     On a CPU, a run that went on from its state file ends with the bits of one that was never
     interrupted: all chance comes from generators whose state the file holds.
@@ -43,8 +45,9 @@ def train(
     ----------
     model : an initialised classifier of (N, C, H, W) images.
     recipe, seed : with the data, they decide the result.
-    state_file : written after each epoch and every few minutes, and read at the start.
-    with_gradient_norms : measure them before the first epoch and after each.
+    state_file : written after each epoch and every few minutes, and read at the start; the first process
+        writes, all read.
+    with_gradient_norms : measure them before the first epoch and after each; the first process does.
 
     Returns
     -------
@@ -53,12 +56,15 @@ def train(
 
     Raises
     ------
-    ResanalysisError : if ``state_file`` is of another recipe or seed.
+    ResanalysisError : if ``state_file`` is of another recipe or seed, or a batch is smaller than the number
+        of processes.
     FloatingPointError : if the loss stops being finite.
     """
     model.to(device, memory_format=memory_format_of(model, device))  # pyright: ignore[reportCallIssue]
     state = _at_the_start(model, recipe, seed, device)
-    if state_file is not None and state_file.exists():
+    division = divided(model, recipe, len(training), device)
+    # All begin with the same file, before the first of them writes another.
+    if state_file is not None and of_the_first(state_file.exists()):
         state.restore(state_file, recipe, seed)
     elif with_gradient_norms:
         _measure_gradients(state, training, recipe)
@@ -70,14 +76,20 @@ def train(
         "training", total, show=show_progress, done=state.step, note=lambda: _note(state, per_epoch)
     ) as advance:
         while state.step < total:
-            _step(state, training, recipe, per_epoch)
+            division.own_chance(seed, state.step)
+            _step(state, division, training, recipe, per_epoch)
             advance(1)
             whole = state.step % per_epoch == 0 or state.step == total
             if whole:
+                division.share_statistics()
                 _finish_epoch(state, test, recipe, per_epoch)
                 if with_gradient_norms:
                     _measure_gradients(state, training, recipe)
-            if state_file is not None and (whole or time.perf_counter() - saved >= SAVE_EVERY):
+            if (
+                state_file is not None
+                and ranks().first
+                and (whole or time.perf_counter() - saved >= SAVE_EVERY)
+            ):
                 state.save(state_file, recipe, seed)
                 saved = time.perf_counter()
     keep_all(model)
@@ -127,7 +139,9 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _step(state: TrainingState, training: Examples, recipe: Recipe, per_epoch: int) -> None:
+def _step(
+    state: TrainingState, division: Division, training: Examples, recipe: Recipe, per_epoch: int
+) -> None:
     """One batch: a step of the optimiser."""
     started = time.perf_counter()
     position = state.step % per_epoch
@@ -135,8 +149,8 @@ def _step(state: TrainingState, training: Examples, recipe: Recipe, per_epoch: i
         state.order = torch.randperm(len(training), generator=state.generator)
     device = state.loss_sum.device
     chosen = state.order[position * recipe.batch_size : (position + 1) * recipe.batch_size]
-    images, labels = training.batch(chosen.numpy())
-    images = _augmented(images, recipe, state)
+    images, labels = training.batch(chosen[division.share].numpy())
+    images = _augmented(images, recipe, state, batch=len(chosen), share=division.share)
     if recipe.halves(state.step, per_epoch):
         images = halved(images)
     images = images.to(device, memory_format=memory_format_of(state.model, device.type))
@@ -145,21 +159,27 @@ def _step(state: TrainingState, training: Examples, recipe: Recipe, per_epoch: i
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.rate(state.step, per_epoch)
     mixed = recipe.precision == "bfloat16"
-    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-        logits = state.model(images)
-    loss = F.cross_entropy(logits.float(), labels)
-    state.optimiser.zero_grad()
-    loss.backward()
+    weight = division.weight(len(labels), len(chosen))
+    with with_others():
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            logits = division.network(images)
+        loss = F.cross_entropy(logits.float(), labels) * weight
+        state.optimiser.zero_grad()
+        loss.backward()
     state.optimiser.step()
-    state.loss_sum += loss.detach()
-    state.wrong_sum += (logits.detach().argmax(1) != labels).float().mean()
+    wrong = (logits.detach().argmax(1) != labels).float().mean() * weight
+    loss, wrong = division.mean(torch.stack((loss.detach(), wrong)))
+    state.loss_sum += loss
+    state.wrong_sum += wrong
     state.step += 1
     state.seconds += time.perf_counter() - started
 
 
-def _augmented(images: Tensor, recipe: Recipe, state: TrainingState) -> Tensor:
-    images = random_crop(images, recipe.crop_padding, state.generator)
-    return random_flip(images, state.generator) if recipe.flip else images
+def _augmented(
+    images: Tensor, recipe: Recipe, state: TrainingState, *, batch: int, share: slice
+) -> Tensor:
+    images = random_crop(images, recipe.crop_padding, state.generator, batch=batch, share=share)
+    return random_flip(images, state.generator, batch=batch, share=share) if recipe.flip else images
 
 
 def _finish_epoch(state: TrainingState, test: Examples, recipe: Recipe, per_epoch: int) -> None:
@@ -192,6 +212,8 @@ def _finish_epoch(state: TrainingState, test: Examples, recipe: Recipe, per_epoc
 
 
 def _measure_gradients(state: TrainingState, training: Examples, recipe: Recipe) -> None:
+    if not ranks().first:
+        return
     keep_all(state.model)  # The last batch may have left branches out.
     rows = gradient_norms(state.model, training, batch_size=recipe.batch_size)
     state.gradient_norms += [{"epoch": len(state.history), **row} for row in rows]

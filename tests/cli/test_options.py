@@ -38,6 +38,7 @@ GIVEN: dict[str, tuple[str, str | None, str, Any]] = {
     "image_seed": ("--image-seed", "5", "image_seed", 5),
     "arithmetic": ("--arithmetic", "tf32", "arithmetic", "tf32"),
     "device": ("--device", "cuda:3", "device", "cuda:3"),
+    "download": ("--download", None, "download", True),
     "stream_weights": ("--stream-weights", None, "stream_weights", True),
 }
 RUNNING = {"batch_size"}

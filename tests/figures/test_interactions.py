@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -102,3 +104,10 @@ def test_headlines() -> None:
         ("mean size, neighbours", "0.3 nats"),
         ("mean size, others", "0.15 nats"),
     ]
+
+
+def test_figures_load_seaborn_and_pyplot_only_where_they_are_drawn_with() -> None:
+    """They take longer to import than most figures to draw."""
+    words = "import sys, resanalysis.figures; print({'seaborn', 'matplotlib.pyplot'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +33,22 @@ def run(out: str, said: Path) -> int:
     return result.exit_code
 
 
-def two_processes(store: TCPStore, attempt: int) -> bool:
-    """Whether both end well; where one does not, the other is ended, as it would wait for it."""
+def two_processes(store: TCPStore, attempt: int, work: Callable[[int], None]) -> bool:
+    """Whether both end well; where one does not, the other is ended, as it would wait for it.
+
+    Parameters
+    ----------
+    work : what each does; it is given its rank.
+    """
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
               "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": str(attempt)}  # fmt: skip
 
-    def work(rank: int) -> None:
+    def ranked(rank: int) -> None:
         os.environ |= shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         ranks.cache_clear()  # this process was one alone
-        assert run("two", Path(f"said{rank}")) == 0
+        work(rank)
 
-    children = {forked(lambda rank=rank: work(rank)) for rank in range(2)}
+    children = {forked(lambda rank=rank: ranked(rank)) for rank in range(2)}
     well = True
     while children:
         child, status = os.wait()
@@ -71,12 +77,15 @@ def test_two_processes_make_the_table_of_one_and_a_kill_loses_nothing(
     assert run("one", Path("alone")) == 0
     del sys.modules["mine"]  # which counts its calls
 
+    def work(rank: int) -> None:
+        assert run("two", Path(f"said{rank}")) == 0
+
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    assert not two_processes(store, 0)
+    assert not two_processes(store, 0, work)
     assert Path("killed").exists()
     assert not Path("two/lesion.csv").exists()
     assert list(Path("two/.partial").rglob("*.npz"))
-    assert two_processes(store, 1)
+    assert two_processes(store, 1, work)
     for name in ("lesion.csv", "lesion.png"):
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
     both = "".join(Path(f"said{rank}").read_text() for rank in range(2))
