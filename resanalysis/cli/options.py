@@ -27,8 +27,7 @@ DATA_HELP = (
     "text:FILE (cut by the model's own tokenizer) or tokens:FILE.npz."
 )
 
-MOST_DRAWS = 1_000_000
-"""Of one --draws: more would be drawn for hours before the first of them is measured."""
+MOST_DRAWS = 1_000_000  # more would be drawn for hours before the first of them is measured
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 OptionalModel = Annotated[

@@ -72,7 +72,9 @@ class RecipeOptions:
 
     recipe: Annotated[
         str,
-        typer.Option(metavar="NAME", help="he2015, he2015-warmup, huang2016, short or quick."),
+        typer.Option(
+            metavar="NAME", help="he2015, he2015-warmup, huang2016, transformer, short or quick."
+        ),
     ] = "short"
     epochs: Annotated[
         float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")

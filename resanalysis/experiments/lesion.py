@@ -119,7 +119,7 @@ def lesion(
             stop,
             len(routes) - 1,
             {
-                "metric": metric or data.objects,
+                "metric": metric or getattr(data, "objects", None),
                 "recalibrate": recalibrate,
                 "replace": None if replace == "zero" else replace,
                 "mean_over": mean_over,

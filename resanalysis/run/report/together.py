@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from resanalysis.figures.words import Finding
@@ -38,12 +39,15 @@ def together(there: Mapping[str, Result]) -> Picture | None:
     there : one experiment's result by the label of the model.
     """
     from resanalysis.figures.compared import compared
+    from resanalysis.figures.style import measured
     from resanalysis.statistics.pooling import curves
 
     first = next(iter(there.values()))
     if first.experiment.curve is None:
         return None
     x, y = first.experiment.curve
+    if y == "error" and np.isnan(first.table[y].to_numpy(float)).all():  # of detections: no error
+        y = measured(first.table, None)
     tables = [result.table.assign(model=label) for label, result in there.items()]
     lines = curves(pd.concat(tables, ignore_index=True), x, y)
     if lines.empty:
