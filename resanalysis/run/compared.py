@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +36,7 @@ def compared(
     ------
     ResanalysisError : for an experiment that has no curve to lay side by side.
     """
-    import numpy as np
     import pandas as pd
-
-    from resanalysis.figures.compared import compared as drawn
-    from resanalysis.figures.recalibrated import recalibrated
-    from resanalysis.figures.style import measured as best_known
-    from resanalysis.statistics.pooling import curves, pooled
 
     if experiment.curve is None:
         raise ResanalysisError(f"{experiment.stem} takes one model, got {', '.join(several.parts)}")
@@ -55,24 +49,39 @@ def compared(
         for stem, table in tables.items():
             found.setdefault(stem, []).append(table.assign(model=label))
     joined = {stem: pd.concat(frames, ignore_index=True) for stem, frames in found.items()}
-    first = found[experiment.stem][0]
     # `concat` keeps no attributes.
-    joined[experiment.stem].attrs = {**first.attrs, "models": list(several.parts)}
+    joined[experiment.stem].attrs = {
+        **found[experiment.stem][0].attrs,
+        "models": list(several.parts),
+    }
     done = time.perf_counter()
-    x, y = experiment.curve
-    if np.isnan(joined[experiment.stem][y].to_numpy(float)).all():  # of detections: no error
-        y = best_known(first, None)
-    lines = curves(joined[experiment.stem], x, y)
-    over = pooled(lines, x, y) if pool else None
-    anew = recalibrated(joined[experiment.stem])
-    again = curves(anew, x, y) if anew is not None and y in anew else None
-    if again is not None and pool:
-        again = pooled(again, x, y)
-    chance = (
-        float(first["chance_error"].iloc[0]) if y == "error" and "chance_error" in first else None
-    )
-    draw = partial(drawn, lines, x=x, y=y, pool=over, again=again, chance=chance)
+    draw, over = _drawing(joined[experiment.stem], experiment.curve, pool)
     if over is not None:
         joined[f"{experiment.stem}_pooled"] = over
     analysis.record(joined, (figures or as_drawn)(experiment.stem, draw), done)
     return joined
+
+
+def _drawing(
+    table: pd.DataFrame, curve: tuple[str, str], pool: bool
+) -> tuple[Callable[..., Any], pd.DataFrame | None]:
+    """What draws the models' rows, and their means where the models are seeds of one network."""
+    import numpy as np
+
+    from resanalysis.figures.compared import compared as drawn
+    from resanalysis.figures.recalibrated import recalibrated
+    from resanalysis.figures.style import measured as best_known
+    from resanalysis.statistics.pooling import curves, pooled
+
+    x, y = curve
+    if np.isnan(table[y].to_numpy(float)).all():  # of detections: no error
+        y = best_known(table, None)
+    lines = curves(table, x, y)
+    over = pooled(lines, x, y) if pool else None
+    anew = recalibrated(table)
+    again = curves(anew, x, y) if anew is not None and y in anew else None
+    if again is not None and pool:
+        again = pooled(again, x, y)
+    known = y == "error" and "chance_error" in table
+    chance = float(table["chance_error"].iloc[0]) if known else None
+    return partial(drawn, lines, x=x, y=y, pool=over, again=again, chance=chance), over

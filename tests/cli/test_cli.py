@@ -443,6 +443,7 @@ def test_response_of_several_models_and_published_curves(
     assert "tiny has no 7x7 layers; it has 13 3x3, 1 linear" in none.output
 
 
+@pytest.mark.nightly
 def test_stream_writes_the_lesion_it_compares_with(model: Path, data: Path, tmp_path: Path) -> None:
     words = ["stream", model, "--data", data, "--normalize", "none"]
     succeed(*words, out=tmp_path)

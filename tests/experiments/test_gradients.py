@@ -435,6 +435,7 @@ def test_decay_factor_of_a_geometric_curve() -> None:
     assert np.isnan([alone.low, alone.high]).all()
 
 
+@pytest.mark.nightly
 def test_the_decay_interval_covers_what_more_images_would_give() -> None:
     """Images of lognormal sizes whose decay varies: the interval is that of the mean over images."""
     random = np.random.default_rng(0)

@@ -68,6 +68,7 @@ class Tokens(Batches):
         return {"input_ids": self.inputs[start:stop]}, self.inputs[start:stop]
 
 
+@pytest.mark.nightly
 def test_bf16_of_a_language_model() -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
