@@ -33,7 +33,7 @@ from resanalysis.routes.metric import Metric, metric_name
 from resanalysis.routes.route import Route, cut_skip, intact, without
 from resanalysis.routes.stand_in import Replace
 from resanalysis.statistics.bootstrap import UNKNOWN, mean_band
-from resanalysis.statistics.intervals import intervals_of, is_rate, paired_intervals, unchanged
+from resanalysis.statistics.intervals import changes_from_first, intervals_of, is_rate
 from resanalysis.statistics.significance import mcnemar_exact, wilcoxon_p
 
 
@@ -200,13 +200,10 @@ def _routes(
 def _numbers(scores: Scores, seed: int) -> Numbers:
     """Means over all examples with intervals for their number."""
     error = scores.values["error"]
-    change = paired_intervals(error, error[0], seed=seed)
-    for ends, known in zip(change, unchanged(error[0]), strict=True):
-        ends[0] = known
     test = mcnemar_exact if is_rate(error) else wilcoxon_p
     return Numbers(
         intervals_of(error, seed=seed),
-        change,
+        changes_from_first(error, seed=seed),
         np.array([test(row, error[0]) for row in error]),
         {
             name: intervals_of(scores.values[name], seed=seed)

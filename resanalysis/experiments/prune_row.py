@@ -13,7 +13,7 @@ from resanalysis.experiments.whole import metric_bands, whole_bands
 from resanalysis.measures.cost import Costs
 from resanalysis.routes.evaluator import Scores
 from resanalysis.statistics.bootstrap import Band
-from resanalysis.statistics.intervals import intervals_of, paired_intervals, unchanged
+from resanalysis.statistics.intervals import changes_from_first, intervals_of
 from resanalysis.statistics.whole import Redrawn
 
 COLUMNS = (
@@ -46,10 +46,7 @@ class Measured:
             error = scores.values.get(f"error{again}")
             if error is None:
                 continue
-            delta = paired_intervals(error, error[0], seed=seed)
-            for ends, known in zip(delta, unchanged(error[0]), strict=True):
-                ends[0] = known
-            bands[f"delta{again}"] = delta
+            bands[f"delta{again}"] = changes_from_first(error, seed=seed)
             if "metric" in scores.values:
                 own = metric_bands(scores.values[f"metric{again}"], seed)
                 bands |= {f"{name}{again}": band for name, band in own.items()}

@@ -21,14 +21,7 @@ from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, has_logits
 from resanalysis.routes.metric import Metric, metric_name
 from resanalysis.routes.orders import count_orders
-from resanalysis.routes.rearranged import (
-    KINDS,
-    Kind,
-    Runs,
-    middles,
-    movable_runs,
-    rearrangements,
-)
+from resanalysis.routes.rearranged import KINDS, Kind, Runs, middles, movable_runs, rearrangements
 from resanalysis.routes.route import intact
 
 # More middles than these, evenly spread, add run time to a figure and no shape.

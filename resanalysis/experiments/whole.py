@@ -20,7 +20,7 @@ from resanalysis.routes.evaluator import Scores
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.whole import WholeMetric
 from resanalysis.statistics.bootstrap import Band, Floats
-from resanalysis.statistics.intervals import intervals_of, paired_intervals, unchanged
+from resanalysis.statistics.intervals import changes_from_first, intervals_of
 from resanalysis.statistics.whole import OVER, Redrawn, redrawn, redrawn_columns
 
 
@@ -113,9 +113,7 @@ def whole_bands(found: dict[str, Redrawn]) -> dict[str, Band]:
 
 def metric_bands(values: NDArray[np.float32], seed: int) -> dict[str, Band]:
     """The same of a user's score of each example (routes, N), the intact network's first."""
-    change = paired_intervals(values, values[0], seed=seed)
-    for ends, known in zip(change, unchanged(values[0]), strict=True):
-        ends[0] = known
+    change = changes_from_first(values, seed=seed)
     return {"metric": intervals_of(values, seed=seed), "metric_delta": change}
 
 

@@ -67,6 +67,20 @@ def unchanged(base: ArrayLike) -> Interval:
     return Interval(0.0, 0.0, 0.0) if np.isfinite(np.asarray(base)).all() else UNKNOWN
 
 
+def changes_from_first(table: ArrayLike, *, seed: int = 0) -> Band:
+    """``paired_intervals`` of every row from the first, which is the intact network's and ``unchanged``.
+
+    Parameters
+    ----------
+    table : (K, N).
+    """
+    values = np.atleast_2d(np.asarray(table))
+    change = paired_intervals(values, values[0], seed=seed)
+    for ends, known in zip(change, unchanged(values[0]), strict=True):
+        ends[0] = known
+    return change
+
+
 def wilson(successes: ArrayLike, n: int, level: float = 0.95) -> tuple[Floats, Floats]:
     """Wilson's score interval of a rate.
 

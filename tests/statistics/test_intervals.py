@@ -10,6 +10,7 @@ from scipy import stats
 
 from resanalysis.statistics.bootstrap import mean_band
 from resanalysis.statistics.intervals import (
+    changes_from_first,
     intervals_of,
     paired_interval,
     paired_intervals,
@@ -106,3 +107,14 @@ def test_intervals_that_cannot_be_say_so() -> None:
         ValueError, match="a difference of rates needs at least one example, got none"
     ):
         paired_rate_difference([], [])
+
+
+def test_changes_from_the_first_row_are_those_of_each_row_and_the_first_is_known() -> None:
+    table = np.array([[0.5, 1.0, 2.0, 1.5], [0.25, 2.0, 3.0, 1.0], [4.0, 1.0, 0.5, 2.5]])
+    change = changes_from_first(table, seed=3)
+    assert (change.mean[0], change.low[0], change.high[0]) == (0.0, 0.0, 0.0)
+    expected = paired_intervals(table, table[0], seed=3)
+    for found, known in zip(change, expected, strict=True):
+        assert found[1:].tolist() == known[1:].tolist()
+    table[0, 2] = math.nan
+    assert math.isnan(float(changes_from_first(table).mean[0]))
