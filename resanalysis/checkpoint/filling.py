@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
@@ -133,7 +132,11 @@ def made(architecture: Architecture, where: str) -> nn.Module:
 def _without_downloads(architecture: Architecture) -> Architecture:
     """torchvision's segmentation and detection models fetch a trained backbone unless told not to."""
     library, _, name = architecture.name.rpartition(":")
-    if library == "timm" or name not in torchvision.models.list_models():
+    if architecture.own or library == "timm":
+        return architecture
+    import torchvision
+
+    if name not in torchvision.models.list_models():
         return architecture
     builder = inspect.signature(torchvision.models.get_model_builder(name))
     if "weights_backbone" not in builder.parameters:

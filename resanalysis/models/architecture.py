@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from resanalysis.errors import ResanalysisError
@@ -53,6 +52,8 @@ class Architecture:
             if not timm.is_model(name):
                 raise ResanalysisError(f"timm has no model {name!r}; its names: timm.list_models()")
             return timm.create_model(name, pretrained=False, **self.options)
+        import torchvision
+
         if name not in torchvision.models.list_models():
             raise ResanalysisError(
                 f"torchvision has no model {name!r}; its names: torchvision.models.list_models()"

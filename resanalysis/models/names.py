@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torchvision
 from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
@@ -26,6 +25,8 @@ _MULTI = re.compile(r"multi[_-]?residual[_-]?(\d+)(?:-(\d+))?")
 _STOCHASTIC = re.compile(r"stochastic[_-]?depth[_-]?(\d+)")
 _SMALL_VIT = re.compile(r"small[_-]?vit[_-]?(\d+)")
 _BY_DEPTH = re.compile(r"(plain|highway|cifar[_-]?vgg)[_-]?(\d+)")
+# ResNets of torchvision, which are named without a prefix; written out, since importing it takes half a second.
+_IMAGENET = ("18", "34", "50", "101", "152")
 _KNOWN = (
     "resnet56, resnet110v2, resnet164v2 (CIFAR, depth 6n + 2, or 9n + 2 for bottlenecks), plain56, "
     "highway32, stochastic-depth110, cifar_vgg16, wrn28-10, cifar_resnext29-8x64, multi-residual110-2, "
@@ -57,6 +58,8 @@ def architecture_named(name: str, state: State | None = None) -> Architecture:
     own = _own(name, state or {})
     if own is not None:
         return own
+    import torchvision
+
     if name in torchvision.models.list_models():
         return Architecture(f"torchvision:{name}", classes_option(state))
     raise ResanalysisError(
@@ -84,7 +87,7 @@ def _own(name: str, state: State) -> Architecture | None:
 def _resnet(match: re.Match[str], state: State) -> Architecture | None:
     """A CIFAR ResNet, or ``None`` for what torchvision calls so."""
     cifar, digits, version, ending = match[1], match[2], match[3], (match[4] or "")[1:]
-    if not (cifar or version or ending) and f"resnet{digits}" in torchvision.models.list_models():
+    if not (cifar or version or ending) and digits in _IMAGENET:
         return None
     depth = int(digits)
     if ending in _ENDINGS:

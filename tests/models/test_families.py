@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 import torch
 from torch import nn
+from torchvision import models
 
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
-from resanalysis.models.names import architecture_named
+from resanalysis.models.names import (
+    _IMAGENET,  # pyright: ignore[reportPrivateUsage]
+    architecture_named,
+)
 from resanalysis.models.recognise import recognised
 from resanalysis.view import unravel
 from tests.conftest import settle
@@ -54,6 +59,12 @@ def narrow(name: str, **options: object) -> nn.Module:
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     return settle(model)
+
+
+def test_the_names_that_are_not_cifar_networks_are_those_of_torchvision() -> None:
+    resnets = {name for name in models.list_models() if re.fullmatch(r"resnet\d+", name)}
+    assert {f"resnet{digits}" for digits in _IMAGENET} == resnets
+    assert architecture_named("resnet50").name == "torchvision:resnet50"
 
 
 def parameters(name: str) -> int:
