@@ -108,7 +108,7 @@ format: venv
 	$(BIN)/ruff format .
 
 bench: venv
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/table.py
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest demo build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,11 +1,13 @@
 """One table: what a study asks for, by resanalysis and by the usual loop, in one process, in pairs.
 
-The usual loop changes the network for each route (a forward hook zeroes a branch, or blocks change places)
-and runs all of it on all images, at the best of several batch sizes. Both give predictions, which must be
-the same. ``floor`` is the share of our time that must be spent by anyone who shares prefixes: unit
-evaluations of the routes' prefix tree × the time of one, measured with nothing else going on in the process.
-With nnsight installed (the extra "bench"), the single lesions are made with it too. Gradients have a
-benchmark of their own; responses are one pass either way.
+The usual loop (``usual.py``) changes the network for each route (a forward hook zeroes a branch, or blocks
+change places) and runs all of it on all images, at the best of several batch sizes. Both give predictions,
+norms or deviations, which must be the same. ``floor`` is the share of our time that must be spent by anyone
+who shares prefixes: unit evaluations of the routes' prefix tree × the time of one, measured with nothing else
+going on in the process. Exact gradients have no usual way; beside them stand the paper's samples, ten a
+length. With nnsight installed (the extra "bench"), the single lesions are made with it too.
+
+Routes by the hundred run on an eighth of the images. A pair of over a minute is not repeated.
 
     python benchmarks/table.py [MODEL] [--images 256] [--pairs 3] [--threads 1] [--only lesion,reorder]
 """
@@ -14,11 +16,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import resource
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,18 +29,24 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from usual import Predictions, UsualLoop
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
 from resanalysis.network import ResidualNetwork
+from resanalysis.path_gradients import Tape, draw_subsets, freeze, length_sums, path_norms, record
 from resanalysis.routes.forward_only import forward_only
 from resanalysis.routes.rearranged import middle, movable_runs, rearrangements
 from resanalysis.routes.route import Full, Route, placed
 from resanalysis.routes.subsets import nested_subsets
 from resanalysis.routes.tree import PrefixTree
 
-SIZES = (32, 64, 128, 256)
-Predictions = NDArray[np.int64]
+LONG = 60.0
+"""Seconds of a pair from which on it is not repeated."""
+FEW = 8
+"""Of how many images one is taken for routes by the hundred."""
+SAMPLES = 10
+"""Paths of each length, as the usual way samples them."""
 
 
 @dataclass(frozen=True)
@@ -48,66 +55,39 @@ class Job:
 
     Attributes
     ----------
-    ours, usual : the work; what they return is compared.
-    evaluations : of units that must happen for each image, prefixes shared; 0 where that is not the measure.
+    ours, usual : the work; what they return is compared, where both are the same number.
+    floor : seconds that must be spent by ours; 0 where there is no such measure.
     """
 
     name: str
     ours: Callable[[], NDArray[np.generic]]
     usual: Callable[[], NDArray[np.generic]]
-    evaluations: int = 0
+    floor: float = 0.0
+    comparable: bool = True
 
 
-def zero(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-    return torch.zeros_like(output)
+@dataclass(frozen=True)
+class Subject:
+    """A network, some images, the same in a loop, and the seconds of one unit on all of them."""
 
+    network: ResidualNetwork
+    model: nn.Module
+    data: Dataset
+    loop: UsualLoop
+    labels: Tensor
+    of_unit: float
 
-def last_of_branch(unit: nn.Module) -> nn.Module:
-    """What a pre-activation block adds to its skip is the output of its last convolution."""
-    return unit.get_submodule("conv3" if hasattr(unit, "conv3") else "conv2")
-
-
-class UsualLoop:
-    """Whole passes: hooks for deletions, a list of blocks in another order for the rest."""
-
-    def __init__(self, model: nn.Module, network: ResidualNetwork, images: Tensor) -> None:
-        self.model, self.images = model, images
-        self.blocks = [model.get_submodule(unit.name) for unit in network.units]
-        self.batch_size = min(SIZES, key=lambda size: self._seconds(size))
-
-    def _seconds(self, size: int) -> float:
-        times: list[float] = []
-        with torch.inference_mode():
-            for _ in range(3):
-                started = time.perf_counter()
-                for x in self.images.split(size):
-                    self.model(x)
-                times.append(time.perf_counter() - started)
-        return min(times)
-
-    def deleted(self, gone: Sequence[int]) -> Predictions:
-        with ExitStack() as hooks, torch.inference_mode():
-            for unit in gone:
-                handle = last_of_branch(self.blocks[unit]).register_forward_hook(zero)
-                hooks.callback(handle.remove)
-            return self._predicted(self.model)
-
-    def placed(self, order: Sequence[int]) -> Predictions:
-        """Block ``order[i]`` runs at position i."""
-
-        def run(x: Tensor) -> Tensor:
-            h = self.model.get_submodule("conv1")(x)
-            for unit in order:
-                h = self.blocks[unit](h)
-            h = F.relu(self.model.get_submodule("bn")(h))
-            return self.model.get_submodule("linear")(h.mean((2, 3)))
-
-        with torch.inference_mode():
-            return self._predicted(run)
-
-    def _predicted(self, run: Callable[[Tensor], Tensor]) -> Predictions:
-        parts = [run(x).argmax(1) for x in self.images.split(self.batch_size)]
-        return torch.cat(parts).numpy()
+    @staticmethod
+    def of(network: ResidualNetwork, model: nn.Module, data: Dataset) -> Subject:
+        images, labels = data.batch(0, len(data))
+        assert isinstance(images, Tensor)
+        assert labels is not None
+        prepared = forward_only(network)
+        intact = [ra.intact(prepared)]
+        # The intact network runs once more, as what routes are compared with.
+        once = min(seconds(lambda: ra.evaluate(prepared, intact, data, fast=False)) for _ in "1234")
+        of_unit = once / 2 / len(network)
+        return Subject(network, model, data, UsualLoop(model, images), labels, of_unit)
 
 
 def evaluations(routes: Sequence[Route]) -> int:
@@ -122,63 +102,64 @@ def evaluations(routes: Sequence[Route]) -> int:
 
 
 def of_routes(
-    name: str,
-    routes: Sequence[Route],
-    network: ResidualNetwork,
-    data: Dataset,
-    usual: Callable[[], Sequence[Predictions]],
+    name: str, subject: Subject, routes: Sequence[Route], usual: Callable[[], Sequence[Predictions]]
 ) -> Job:
     def ours() -> NDArray[np.generic]:
-        return ra.evaluate(network, routes, data).values["error"].astype(bool)
+        return ra.evaluate(subject.network, routes, subject.data).values["error"].astype(bool)
 
-    labels = data.batch(0, len(data))[1]
-    assert labels is not None
-    return Job(name, ours, lambda: np.stack(usual()) != labels.numpy(), evaluations(routes))
+    right = subject.labels.numpy()
+    return Job(
+        f"{name}, {len(subject.data)} images", ours, lambda: np.stack(usual()) != right,
+        evaluations(routes) * subject.of_unit,
+    )  # fmt: skip
 
 
-def jobs(network: ResidualNetwork, model: nn.Module, data: Dataset) -> list[Job]:
-    """The experiments of a study, smaller where only the number of routes differs."""
-    images = data.batch(0, len(data))[0]
-    assert isinstance(images, Tensor)
-    loop = UsualLoop(model, network, images)
+def jobs(subject: Subject, few: Subject, draws: int, orders: int) -> list[Job]:
+    """The experiments of a study."""
+    network, loop = subject.network, subject.loop
     n = len(network)
     single = [(), *((unit,) for unit in range(n))]
     random = np.random.default_rng(0)
-    sizes = range(1, min(21, n))
-    many = [subset.units for subset in nested_subsets(range(n), sizes, 5, random)]
+    many = [one.units for one in nested_subsets(range(n), range(1, min(21, n)), draws, random)]
     runs = movable_runs(network)
     spans = [middle(runs, kept) for kept in (1, 2, 3)]
     swapped = rearrangements(
-        network, ["swap", "shuffle"], spans[1:2], runs, draws=40, loops=1, seed=0
+        network, ["swap", "shuffle"], spans[1:2], runs, draws=orders, loops=1, seed=0
     )
     altered = rearrangements(
         network, ["reverse", "repeat", "shuffle"], spans, runs, draws=3, loops=1, seed=0
     )
-    orders = {
-        name: [one.order for one in given if one.order is not None]
-        for name, given in (("reorder", swapped), ("rearrange", altered))
-    }
     found = [
-        of_routes(name, [ra.without(network, gone) for gone in removals], network, data,
-                  lambda removals=removals: [loop.deleted(gone) for gone in removals])
-        for name, removals in (("lesion: each unit", single), ("lesion: 5 × 20 sizes", many))
+        of_routes(f"lesion: {what}", on, [ra.without(network, gone) for gone in removals],
+                  lambda on=on, removals=removals: [on.loop.deleted(gone) for gone in removals])
+        for what, on, removals in (("each unit", subject, single), (f"{draws} draws × 20 sizes", few, many))
     ]  # fmt: skip
-    found += [
-        of_routes(f"{name}: {len(given)} orders", [placed(network, order) for order in given], network, data,
-                  lambda given=given: [loop.placed(order) for order in given])
-        for name, given in orders.items()
-    ]  # fmt: skip
-    found.append(greedy_job(network, loop, data))
     if importlib.util.find_spec("nnsight") is not None:
-        found.append(nnsight_job(network, model, loop, data))
+        found.insert(1, nnsight_job(subject))
+    for name, on, given in (
+        ("reorder", few, [one.order for one in swapped if one.order is not None][:orders]),
+        ("rearrange", subject, [one.order for one in altered if one.order is not None]),
+    ):
+        found.append(
+            of_routes(f"{name}: {len(given)} orders", on, [placed(network, order) for order in given],
+                      lambda on=on, given=given: [on.loop.placed(order) for order in given])
+        )  # fmt: skip
+    found.append(greedy_job(subject))
+    found += gradient_jobs(few)
+    found.append(
+        Job(
+            f"response: 3×3 layers, {len(subject.data)} images",
+            lambda: ra.response(subject.model, subject.data)["std"].to_numpy(),
+            loop.deviations,
+            subject.of_unit * n,
+        )
+    )
     return found
 
 
-def greedy_job(network: ResidualNetwork, loop: UsualLoop, data: Dataset) -> Job:
+def greedy_job(subject: Subject) -> Job:
     """The first four units to go, by the error; ties go to the earlier unit."""
-    labels = data.batch(0, len(data))[1]
-    assert labels is not None
-    right = labels.numpy()
+    network, right = subject.network, subject.labels.numpy()
     steps = 4
 
     def search(errors: Callable[[list[list[int]]], NDArray[np.float64]]) -> NDArray[np.int64]:
@@ -190,27 +171,62 @@ def greedy_job(network: ResidualNetwork, loop: UsualLoop, data: Dataset) -> Job:
 
     def ours(removals: list[list[int]]) -> NDArray[np.float64]:
         routes = [ra.without(network, gone) for gone in removals]
-        return ra.evaluate(network, routes, data).mean("error")
+        return ra.evaluate(network, routes, subject.data).mean("error")
 
     def usual(removals: list[list[int]]) -> NDArray[np.float64]:
-        return np.array([(loop.deleted(gone) != right).mean() for gone in removals])
+        return np.array([(subject.loop.deleted(gone) != right).mean() for gone in removals])
 
-    return Job(f"prune: greedy, {steps} units", lambda: search(ours), lambda: search(usual))
+    return Job(
+        f"prune: greedy, {steps} units, {len(subject.data)} images",
+        lambda: search(ours), lambda: search(usual),
+    )  # fmt: skip
 
 
-def nnsight_job(network: ResidualNetwork, model: nn.Module, loop: UsualLoop, data: Dataset) -> Job:
+def gradient_jobs(subject: Subject) -> list[Job]:
+    """Paths of half the units, sampled by both; and the exact sums of all lengths."""
+    network = freeze(subject.network)
+    n = len(network)
+    images = subject.loop.images
+
+    def recorded() -> Tape:
+        return record(network, images, subject.labels)
+
+    masks = draw_subsets(n, n // 2, 64, seed=0)
+    lengths = np.concatenate([draw_subsets(n, length, SAMPLES, seed=0) for length in range(n + 1)])
+    start = images.clone().requires_grad_()
+    loss = F.cross_entropy(subject.model(start), subject.labels, reduction="sum")
+    backward = min(
+        seconds(lambda: torch.autograd.grad(loss, start, retain_graph=True)) for _ in "1234"
+    )
+
+    return [
+        Job(
+            f"gradients: {len(masks)} sampled paths, {len(images)} images",
+            lambda: path_norms(recorded(), masks).numpy(),
+            lambda: subject.loop.path_norms(subject.labels, masks),
+        ),
+        Job(
+            f"gradients: exact, all lengths, {len(images)} images",
+            lambda: np.array([float(total.norm()) for total in length_sums(recorded())]),
+            lambda: subject.loop.path_norms(subject.labels, lengths),
+            n / 2 * backward,
+            comparable=False,
+        ),
+    ]  # fmt: skip
+
+
+def nnsight_job(subject: Subject) -> Job:
     """Single lesions; the other side is a trace of nnsight for each unit."""
     from nnsight import NNsight  # pyright: ignore[reportMissingImports]
 
-    wrapped: Any = NNsight(model)
+    network, loop = subject.network, subject.loop
+    wrapped: Any = NNsight(subject.model)
     lasts: list[Any] = [wrapped for _ in network.units]
     for unit in network.units:
         for part in f"{unit.name}.conv2".split("."):
             lasts[unit.index] = (
                 lasts[unit.index][int(part)] if part.isdigit() else getattr(lasts[unit.index], part)
             )
-    labels = data.batch(0, len(data))[1]
-    assert labels is not None
 
     def lesioned(unit: int | None) -> Predictions:
         parts: list[Tensor] = []
@@ -224,11 +240,11 @@ def nnsight_job(network: ResidualNetwork, model: nn.Module, loop: UsualLoop, dat
                 parts.append(logits.argmax(1))  # pyright: ignore[reportPossiblyUnboundVariable]
         return torch.cat(parts).numpy()
 
-    one = of_routes(
-        "", [ra.intact(network), *(ra.without(network, [unit.index]) for unit in network.units)],
-        network, data, lambda: [lesioned(unit) for unit in (None, *range(len(network)))],
+    return of_routes(
+        "lesion: each unit, nnsight", subject,
+        [ra.intact(network), *(ra.without(network, [unit.index]) for unit in network.units)],
+        lambda: [lesioned(unit) for unit in (None, *range(len(network)))],
     )  # fmt: skip
-    return Job("lesion: each unit, nnsight", one.ours, one.usual, one.evaluations)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -237,10 +253,45 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def with_peak(
+    work: Callable[[], NDArray[np.generic]],
+) -> tuple[NDArray[np.generic], float, int]:
+    """What it returns, its seconds, and the largest memory of the process meanwhile, in MiB (on Linux)."""
+    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if reset.exists():
+        reset.write_text("5")
+    started = time.perf_counter()
+    found = work()
+    taken = time.perf_counter() - started
+    words = status.read_text().split() if status.exists() else []
+    return found, taken, int(words[words.index("VmHWM:") + 1]) // 1024 if words else 0
+
+
 def machine_rate() -> float:
     """Operations a second of a product of two matrices of 1024 × 1024, in 10⁹."""
     a = torch.randn(1024, 1024)
     return 2 * 1024**3 / min(seconds(lambda: a @ a) for _ in range(10)) / 1e9
+
+
+def row(job: Job, pairs: int) -> str:
+    """Both sides once, compared; then in pairs."""
+    expected, usual, usual_peak = with_peak(job.usual)
+    found, ours, our_peak = with_peak(job.ours)
+    times = [(usual, ours)]
+    if usual + ours < LONG:  # else the first pair, which also warms up, is the measure
+        times = [(seconds(job.usual), seconds(job.ours)) for _ in range(pairs)]
+    ratios = [usual / ours for usual, ours in times]
+    usual, ours = (median(side) for side in zip(*times, strict=True))
+    answers = "not the same question"
+    if job.comparable:
+        answers = "the same" if np.allclose(found, expected, rtol=1e-3) else "DIFFER"
+    spread = f"{median(ratios):.2f}"
+    spread += f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else " (one pair)"
+    floor = f"{job.floor / ours:.0%}" if job.floor else ""
+    return (
+        f"{job.name:45}{usual:8.2f} s{ours:8.2f} s  {spread:24}{floor:>6}"
+        f"{usual_peak:>8}{our_peak:>6}  {answers}"
+    )
 
 
 def main() -> None:
@@ -251,51 +302,33 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="bundled:resnet56-fashion-mnist")
     parser.add_argument("--data", default="bundled:fashion-mnist-test")
     parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--draws", type=int, default=100, help="of deletions of 1 to 20 units")
+    parser.add_argument("--orders", type=int, default=500)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="jobs whose names begin so, separated by commas")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = ra.load(options.model)
-    if not hasattr(model, "bn"):
-        raise SystemExit(
-            "the usual loop is written out for pre-activation networks of three stages"
-        )
+    model = ra.load(options.model).requires_grad_(False)
     data = ra.dataset(options.data, limit=options.images)
-    images = data.batch(0, len(data))[0]
-    assert isinstance(images, Tensor)
-    network = ra.unravel(model, images[:2])
+    network = ra.unravel(model, data.batch(0, 2)[0])
+    few = ra.dataset(options.data, limit=max(1, options.images // FEW))
+    subject, small = (Subject.of(network, model, images) for images in (data, few))
     with FlopCounterMode(display=False) as counter:
-        model(images[:1])
-    of_unit = counter.get_total_flops() / len(network)
-    prepared = forward_only(network)
-    intact = [ra.intact(prepared)]
-    # The intact network runs once more, as what routes are compared with.
-    once = (
-        min(seconds(lambda: ra.evaluate(prepared, intact, data, fast=False)) for _ in range(4)) / 2
-    )
-    reached = of_unit * len(network) * len(data) / once / 1e9
+        model(subject.loop.images[:1])
+    n = len(network)
+    rate = counter.get_total_flops() * len(data) / (subject.of_unit * n) / 1e9
     print(
-        f"{options.model}: {len(network)} units, {len(data)} images, {options.threads} thread(s)\n"
-        f"a pass of all images: {once:.2f} s, {reached:.0f} of the machine's {machine_rate():.0f} GFLOP/s"
+        f"{options.model}: {n} units, {len(data)} images, {options.threads} thread(s)\n"
+        f"a pass of all images: {subject.of_unit * n:.2f} s, {rate:.0f} of the machine's {machine_rate():.0f} "
+        f"GFLOP/s; the usual loop takes {subject.loop.batch_size} images at a time"
     )
-    print(f"{'':34}{'usual':>8}{'ours':>8}   ratio: median (range)     floor  answers")
-    for job in jobs(network, model, data):
-        if options.only and not job.name.startswith(tuple(options.only.split(","))):
-            continue
-        same = np.allclose(job.ours(), job.usual(), rtol=1e-4)  # warms up, too
-        pairs = [(seconds(job.usual), seconds(job.ours)) for _ in range(options.pairs)]
-        ratios = [usual / ours for usual, ours in pairs]
-        usual, ours = (median(times) for times in zip(*pairs, strict=True))
-        floor = job.evaluations * once / len(network) / ours
-        spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        share = f"{floor:.0%}" if job.evaluations else ""
-        print(
-            f"{job.name:34}{usual:7.2f} s{ours:6.2f} s   {spread:24}{share:>7}"
-            f"  {'the same' if same else 'DIFFER'}"
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the process: {peak:.0f} MiB")
+    print(
+        f"{'':45}{'usual':>10}{'ours':>10}  {'usual / ours (range)':24}{'floor':>6}{'peak, MiB':>14}"
+    )
+    for job in jobs(subject, small, options.draws, options.orders):
+        if job.name.startswith(tuple(options.only.split(","))):
+            print(row(job, options.pairs), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,16 @@ from resanalysis.models.shortcuts import conv3x3, shortcut_of
 from resanalysis.models.trunk import CifarTrunk
 
 Variant = Literal[
-    "constant-scaling", "exclusive-gating", "shortcut-gating", "conv-shortcut", "dropout-shortcut"
+    "constant-scaling",
+    "shortcut-scaling",
+    "exclusive-gating",
+    "shortcut-gating",
+    "conv-shortcut",
+    "dropout-shortcut",
 ]
 VARIANTS: tuple[Variant, ...] = (
     "constant-scaling",
+    "shortcut-scaling",
     "exclusive-gating",
     "shortcut-gating",
     "conv-shortcut",
@@ -61,6 +67,8 @@ class VariantUnit(nn.Module):
             branch = gate * branch if self.variant == "exclusive-gating" else branch
         elif self.variant == "constant-scaling":
             branch, skip = 0.5 * branch, 0.5 * skip
+        elif self.variant == "shortcut-scaling":
+            skip = 0.5 * skip
         elif self.variant == "dropout-shortcut":
             skip = F.dropout(skip, 0.5, self.training)
         return F.relu(branch + skip)
@@ -80,8 +88,9 @@ def shortcut_variant(
     Parameters
     ----------
     depth : 6n + 2.
-    variant : ``"constant-scaling"`` halves shortcut and branch; ``"exclusive-gating"`` multiplies the
-        branch by a gate g(x) and the shortcut by 1 − g(x); ``"shortcut-gating"`` the shortcut alone;
+    variant : ``"constant-scaling"`` halves shortcut and branch, ``"shortcut-scaling"`` the shortcut alone;
+        ``"exclusive-gating"`` multiplies the branch by a gate g(x) and the shortcut by 1 − g(x),
+        ``"shortcut-gating"`` the shortcut alone;
         ``"conv-shortcut"`` is a 1×1 convolution with batch norm in every unit; ``"dropout-shortcut"``
         drops half of the shortcut's values in training.
     gate_bias : where the gates start; the paper's best is −6.

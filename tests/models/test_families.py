@@ -32,6 +32,7 @@ SMALL = (
     "resnet8-relu-before",
     "resnet8-relu-only",
     "resnet8-constant-scaling",
+    "resnet8-shortcut-scaling",
     "resnet8-exclusive-gating",
     "resnet8-shortcut-gating",
     "resnet8-conv-shortcut",

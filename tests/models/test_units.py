@@ -75,6 +75,8 @@ def test_gated_and_scaled_shortcuts() -> None:
     plain = unit("constant-scaling")
     branch = plain.bn2(plain.conv2(F.relu(plain.bn1(plain.conv1(x)))))
     torch.testing.assert_close(plain(x), F.relu(0.5 * branch + 0.5 * x))
+    halved = unit("shortcut-scaling")  # the same weights
+    torch.testing.assert_close(halved(x), F.relu(branch + 0.5 * x))
     for variant, share in (("exclusive-gating", True), ("shortcut-gating", False)):
         gated = unit(variant)
         assert gated.gate is not None
