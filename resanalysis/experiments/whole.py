@@ -95,12 +95,24 @@ def _check_alone(
 def redrawn_scores(
     scores: Scores, metric: Metric | WholeMetric | None, n: int, seed: int
 ) -> dict[str, Redrawn]:
-    """Each quantity of every route, on all examples and on shared resamples; none of other metrics."""
+    """Each quantity of every route, on all examples and on shared resamples; none of other metrics.
+
+    Raises
+    ------
+    ResanalysisError : if one is not a number for the intact network, with which all are compared.
+    """
     if not isinstance(metric, WholeMetric):
         return {}
     # Routes one by one: what is matched of one is let go before the next.
     statistics = (metric.statistic(records) for records in scores.records)
-    return redrawn(statistics, n, resamples=metric.resamples, seed=seed)
+    found = redrawn(statistics, n, resamples=metric.resamples, seed=seed)
+    for name, one in found.items():
+        if not np.isfinite(one.value[0]):
+            raise ResanalysisError(
+                f"{name} of the intact network on all {n} examples is {one.value[0]}: there is nothing to "
+                "compare routes with; check what the metric computes, and that the data have what it counts"
+            )
+    return found
 
 
 def whole_bands(found: dict[str, Redrawn]) -> dict[str, Band]:

@@ -334,6 +334,14 @@ class Wrong(Accuracy):
         raise KeyError("nothing here")
 
 
+class Unknown(Accuracy):
+    def update(self, preds: object, target: object) -> None:
+        pass
+
+    def compute(self) -> float:
+        return float("nan")
+
+
 def test_what_does_not_go_together(network: ResidualNetwork, data: Dataset) -> None:
     from resanalysis.routes.answers import Answers
 
@@ -343,6 +351,8 @@ def test_what_does_not_go_together(network: ResidualNetwork, data: Dataset) -> N
         ra.reorder(network, data, recalibrate=2)
     with pytest.raises(ra.ResanalysisError, match="the metric Wrong raised"):
         ra.lesion(network, data, metric=Wrong)
+    with pytest.raises(ra.ResanalysisError, match=r"intact network on all \d+ examples is nan"):
+        ra.lesion(network, data, metric=Unknown)
     with pytest.raises(ra.ResanalysisError, match="--metric is not known of lesions that stop"):
         ra.lesion(network, data, until_width=0.1)
     for asked in (ra.shapley, ra.gradients):
