@@ -221,7 +221,7 @@ def _measure_gradients(state: TrainingState, training: Examples, recipe: Recipe)
 
 def _note(state: TrainingState, per_epoch: int) -> str:
     """Where a training is, for its progress bar."""
-    words = f"epoch {state.step // per_epoch + 1}"
+    words = f"epoch {-(-state.step // per_epoch) or 1}"
     done = state.step % per_epoch
     if done:
         words += f", training error {float(state.wrong_sum) / done:.1%}"

@@ -253,3 +253,5 @@ def test_the_bar_says_epoch_and_errors() -> None:
     state.step, state.wrong_sum = 1, torch.tensor(0.25)
     state.history[-1]["test_error"] = 0.125
     assert loop._note(state, 2) == "epoch 1, training error 25.0%, test error 12.5%"
+    state.step = 2
+    assert loop._note(state, 2) == "epoch 1, test error 12.5%", "the epoch that has ended"
