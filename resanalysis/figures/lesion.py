@@ -27,6 +27,7 @@ from resanalysis.figures.style import (
     metric_label,
     one_axes,
     panelled,
+    shade_stages,
     whole_numbers,
 )
 from resanalysis.figures.words import Finding, Headlines, between, counted, examples, percent
@@ -56,7 +57,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
     column = paired if paired in frame else metric
     units = frame.loc[(frame["unit"] >= 0) & frame[column].notna()]
     with mpl.rc_context(RC):
-        _stages(ax, frame)
+        shade_stages(ax, frame.loc[frame["unit"] >= 0])
         _intact(ax, frame, metric, column)
         if column == "delta" and "p_holm" in units:
             ax.plot([], [], "o", color="0.4", markerfacecolor="white", markeredgewidth=0.7, markersize=3.2,
@@ -84,16 +85,6 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
 def _inside(name: str) -> str:
     """A label inside a sentence; abbreviations keep their capitals."""
     return name if name[1:2].isupper() else f"{name[0].lower()}{name[1:]}"
-
-
-def _stages(ax: Axes, frame: pd.DataFrame) -> None:
-    """Every other stage shaded."""
-    stages = frame.loc[frame["unit"] >= 0].groupby("stage", sort=True)["unit"]
-    for number, (_, members) in enumerate(stages):
-        if number % 2:
-            ax.axvspan(
-                members.min() - 0.5, members.max() + 0.5, color="0.95", zorder=0, linewidth=0
-            )
 
 
 def _intact(ax: Axes, frame: pd.DataFrame, metric: str, column: str) -> None:

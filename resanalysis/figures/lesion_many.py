@@ -21,8 +21,8 @@ from resanalysis.figures.style import (
     FULL,
     GREEN,
     INTACT,
-    NEAR_CHANCE,
     RC,
+    chance_near,
     legend_above,
     measured,
     metric_label,
@@ -60,7 +60,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
         if again is not None:
             _mean(ax, again, metric, GREEN, "s", f"mean, {NAME}")
             _intact(ax, again, metric, GREEN, None)
-        _chance(ax, frame, metric)
+        chance_near(ax, frame, metric)
         ax.set_xlabel("Units deleted at random")
         ax.set_ylabel(metric_label(metric))
         if metric != "metric":  # a user's own may be negative
@@ -108,14 +108,6 @@ def _mean(ax: Axes, frame: pd.DataFrame, metric: str, colour: str, marker: str, 
     ax.errorbar(np.asarray(rows.index) + (0 if first else 0.15), mean, yerr=bars, fmt=marker,
                 color=INTACT if first else colour, markersize=2.2 if first else 2.8,
                 elinewidth=0.8, markerfacecolor=colour, markeredgewidth=0.5, label=label)  # fmt: skip
-
-
-def _chance(ax: Axes, frame: pd.DataFrame, metric: str) -> None:
-    if metric != "error" or "chance_error" not in frame:
-        return
-    chance = float(frame["chance_error"].iloc[0])
-    if frame["error"].to_numpy(float).max() >= NEAR_CHANCE * chance:
-        ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
 
 
 def lesion_many(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
+from resanalysis.figures.legends import shared_legend
 from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
@@ -31,7 +32,6 @@ from resanalysis.figures.style import (
     narrow,
     one_axes,
     panelled,
-    shared_legend,
     whole_numbers,
 )
 from resanalysis.figures.words import Finding, Headlines, between, counted, examples, percent
@@ -202,7 +202,7 @@ def prune(
         ends = [end for ax in axes[:2] for end in ax.get_ylim()]
         for ax in axes[:2]:
             ax.set_ylim(min(ends), max(ends))
-    shared_legend(figure, axes, _rank, columns=2 if narrow(width) else 4)
+    shared_legend(figure, axes, order=_rank, columns=2 if narrow(width) else 4)
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
+from resanalysis.figures.legends import shared_legend
 from resanalysis.figures.recalibrated import NAME, recalibrated
 from resanalysis.figures.style import (
     BLUE,
@@ -27,7 +28,6 @@ from resanalysis.figures.style import (
     narrow,
     one_axes,
     panelled,
-    shared_legend,
     whole_numbers,
 )
 from resanalysis.figures.words import Finding, Headlines, column, counted, examples, percent
@@ -211,7 +211,7 @@ def rearrange(
     shared_legend(
         figure,
         axes,
-        lambda name: order.index(name.split()[0]),
+        order=lambda name: order.index(name.split()[0]),
         columns=2 if narrow(width) else 4,
     )
     return figure

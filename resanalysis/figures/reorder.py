@@ -18,9 +18,9 @@ from resanalysis.figures.style import (
     BLUE,
     FULL,
     INTACT,
-    NEAR_CHANCE,
     ORANGE,
     RC,
+    chance_near,
     legend_above,
     measured,
     metric_label,
@@ -60,7 +60,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None, *, metric: str | None = No
         if len(intact):
             ax.axhline(float(intact[metric].iloc[0]), color=INTACT, linestyle="--", linewidth=0.9,
                        label="trained order")  # fmt: skip
-        _chance(ax, moved, metric)
+        chance_near(ax, moved, metric)
         lowest = float(moved["kendall_tau"].min()) if len(moved) else 0.9
         ax.set_xlim(1.0 + 0.02 * (1 - lowest), lowest - 0.04 * (1 - lowest))
         if metric != "metric":  # a user's own may be negative
@@ -94,14 +94,6 @@ def _means(
                 fmt=look, linewidth=1.0, markersize=3.0, elinewidth=0.9, markerfacecolor=face or colour,
                 markeredgecolor=colour if face else INTACT, markeredgewidth=0.7 if face else 0.4,
                 label=label)  # fmt: skip
-
-
-def _chance(ax: Axes, moved: pd.DataFrame, metric: str) -> None:
-    if metric != "error" or "chance_error" not in moved or not len(moved):
-        return
-    chance = float(moved["chance_error"].iloc[0])
-    if moved["error"].to_numpy(float).max() >= NEAR_CHANCE * chance:
-        ax.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
 
 
 def reorder(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +23,7 @@ from resanalysis.figures.style import (
     whole_numbers,
 )
 from resanalysis.figures.words import Headlines, column
+from resanalysis.statistics.curves import same_net
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,13 +117,9 @@ def _line(
 def _published(ax: Axes, curves: pd.DataFrame, model: str, order: Order, colour: str) -> None:
     wanted = curves.loc[curves["order"] == ("orig" if order == "layer" else "sorted")]
     for net, rows in wanted.groupby("net", sort=False):
-        if _letters(str(net)) == _letters(model):
+        if same_net(str(net), model):
             ax.plot(rows["layer_index"], rows["std"], "-", color=colour, linewidth=0.6, alpha=0.75,
                     marker=".", markersize=2, label=f"{net}, published")  # fmt: skip
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 @mpl.rc_context(RC)

@@ -19,6 +19,7 @@ from resanalysis.figures.style import (
     legend_above,
     new_figure,
     panelled,
+    shade_stages,
     whole_numbers,
 )
 from resanalysis.figures.words import Finding, examples
@@ -40,12 +41,7 @@ def draw(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if ax is None:
         ax = new_figure()[1][0]
     with mpl.rc_context(RC):
-        for number, (_, members) in enumerate(frame.groupby("stage", sort=True)):
-            if number % 2:
-                inside = members["unit"].to_numpy(int)
-                ax.axvspan(
-                    inside.min() - 0.5, inside.max() + 0.5, color="0.95", zorder=0, linewidth=0
-                )
+        shade_stages(ax, frame)
         ax.axhline(0, color=INTACT, linestyle="--", linewidth=0.8)
         looks = (
             ("damage", ORANGE, "D", 0.17, "deleted alone"),

@@ -269,6 +269,15 @@ def chance_line(axes: Axes, frame: pd.DataFrame, metric: str) -> None:
         axes.axhline(1 - float(chance), color=INTACT, linestyle=":", linewidth=0.8, label="chance")
 
 
+def chance_near(axes: Axes, frame: pd.DataFrame, metric: str) -> None:
+    """The same of a table that says the error of chance, in ``chance_error``."""
+    if metric != "error" or "chance_error" not in frame or not len(frame):
+        return
+    chance = float(frame["chance_error"].iloc[0])
+    if frame["error"].to_numpy(float).max() >= NEAR_CHANCE * chance:
+        axes.axhline(chance, color=INTACT, linestyle=":", linewidth=0.9, label="chance")
+
+
 def shade_stages(axes: Axes, frame: pd.DataFrame) -> None:
     """A light ground behind every other stage. Needs ``unit`` and ``stage``."""
     unit, stage = frame["unit"].to_numpy(int), frame["stage"].to_numpy(int)
@@ -303,27 +312,3 @@ def legend_above(axes: Axes, left: float = -0.02) -> None:
         columnspacing=1.0,
         borderaxespad=0.1,
     )
-
-
-def shared_legend(
-    figure: Figure, axes: Sequence[Axes], order: Callable[[str], Any], columns: int
-) -> None:
-    """One legend above all panels, its entries named once and sorted by ``order``.
-
-    Parameters
-    ----------
-    order : from an entry's name to what it is sorted by.
-    """
-    entries: dict[str, Any] = {}
-    for ax in axes:
-        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            entries.setdefault(str(name), handle)
-        legend = ax.get_legend()
-        if legend is not None:
-            legend.remove()
-    names = sorted(entries, key=order)
-    with mpl.rc_context(RC):
-        figure.legend(
-            [entries[name] for name in names], names, loc="outside upper left", ncols=columns,
-            handlelength=2.6, columnspacing=1.0, handletextpad=0.4,
-        )  # fmt: skip
