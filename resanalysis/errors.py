@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import reprlib
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 _LONGEST = 2000
@@ -83,6 +84,22 @@ class ResanalysisError(ValueError):
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
+
+
+def check_names(what: str, given: Sequence[str], there: Sequence[str]) -> None:
+    """Refuse names that do not exist, none at all, and names given twice.
+
+    Raises
+    ------
+    ResanalysisError : naming them and what there is.
+    """
+    unknown = [name for name in given if name not in there]
+    if unknown or not given:
+        raise ResanalysisError(
+            f"no {what} {', '.join(map(repr, unknown)) or 'named'}; there are {', '.join(there)}"
+        )
+    if len(set(given)) < len(given):
+        raise ResanalysisError(f"each {what} is named once, got {', '.join(given)}")
 
 
 class LeftOutError(ResanalysisError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from resanalysis.checkpoint.own import is_own, load_own, save_checkpoint
 from resanalysis.checkpoint.reading import check_file, content_of, digest
 from resanalysis.checkpoint.state import Wanted, model_of_state
 from resanalysis.checkpoint.tested import sample_of, ships_with
+from resanalysis.datasets.bundled import bundled_file
 
 __all__ = [
     "CheckpointError",
@@ -114,7 +114,8 @@ def load(
             else _LIBRARIES[scheme](name)
         )
     elif scheme == "bundled" and name:
-        model, info = _from_file(_bundled(name), wanted, trust_pickle)
+        path = bundled_file(name, ".pt", "model", CheckpointError)
+        model, info = _from_file(path, wanted, trust_pickle)
         info = replace(info, tested=info.tested or ships_with(name))
     else:
         model, info = _from_file(Path(text), wanted, trust_pickle)
@@ -191,12 +192,3 @@ def _check_unsaid(what: object, wanted: Wanted, reason: str) -> None:
         raise CheckpointError(
             f"{wanted} is for state dicts, and {what} {reason}; leave {option} out"
         )
-
-
-def _bundled(name: str) -> Path:
-    folder = files("resanalysis") / "bundled"
-    path = Path(str(folder / f"{name}.pt"))
-    if not path.is_file():
-        there = sorted(entry.name[:-3] for entry in folder.iterdir() if entry.name.endswith(".pt"))
-        raise CheckpointError(f"no model bundled:{name} ships; there are {', '.join(there)}")
-    return path

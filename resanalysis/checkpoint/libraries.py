@@ -25,6 +25,7 @@ from resanalysis.checkpoint.presets import (
     recorded_of,
 )
 from resanalysis.checkpoint.user_function import source_file, source_sha256, user_function
+from resanalysis.datasets.text import longest
 from resanalysis.errors import ResanalysisError, out_of_memory, raised
 from resanalysis.models.architecture import Architecture
 from resanalysis.network import WeightFiles
@@ -134,7 +135,6 @@ def from_hugging_face(
     if files is not None:
         files.check_hold(model, f"hf:{folder}")
         files.release_after(model.modules())
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     return model, ModelInfo(
         f"hf:{folder}",
         type(model).__name__,
@@ -142,7 +142,7 @@ def from_hugging_face(
         sha256=state_sha256(model, files),
         revision=there.revision,
         tokenizer=str(path),
-        positions=positions if isinstance(positions, int) and positions > 0 else None,
+        positions=longest(config),
         vocabulary=_vocabulary(model),
         predicts=_predicts(type(model).__name__),
         files=files,

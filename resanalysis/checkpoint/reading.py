@@ -14,7 +14,7 @@ import torch
 
 from resanalysis.checkpoint.errors import CheckpointError, first_line
 from resanalysis.checkpoint.records import check_records
-from resanalysis.errors import out_of_memory
+from resanalysis.errors import out_of_memory, reason
 
 _SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 
@@ -40,7 +40,7 @@ def check_file(path: Path) -> None:
             pass
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be read: {(error.strerror or str(error)).lower()}; check its permissions"
+            f"{path} cannot be read: {reason(error)}; check its permissions"
         ) from None
 
 

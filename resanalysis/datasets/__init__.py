@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resanalysis.datasets.bundled import bundled_file
 from resanalysis.datasets.cifar import read_cifar
 from resanalysis.datasets.coco import read_coco
 from resanalysis.datasets.errors import DataError
@@ -224,7 +224,9 @@ def _images_of(scheme: str, place: str, split: str) -> _Images | None:
         images, labels = read_mnist(Path(place), split)
         classes = FASHION_CLASSES if scheme == "fashion-mnist" else None
         return _Images(ArraySource(images), 1, labels, classes)
-    return _arrays(str(_bundled(place)), f"bundled:{place}") if scheme == "bundled" else None
+    if scheme != "bundled":
+        return None
+    return _arrays(str(bundled_file(place, ".npz", "data", DataError)), f"bundled:{place}")
 
 
 def _arrays(path: str, name: str | None = None) -> _Images:
@@ -262,12 +264,3 @@ def _recorded(numbers: NDArray[Any], what: str, where: str) -> Sequence[float]:
             f"array of shape {numbers.shape}"
         )
     return numbers.tolist()
-
-
-def _bundled(name: str) -> Path:
-    folder = files("resanalysis") / "bundled"
-    path = Path(str(folder / f"{name}.npz"))
-    if not path.is_file():
-        there = sorted(e.name[:-4] for e in folder.iterdir() if e.name.endswith(".npz"))
-        raise DataError(f"no data bundled:{name} ships; there are {', '.join(there)}")
-    return path

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.images import ArraySource, Dataset
 from resanalysis.datasets.masked import SHARE, Tokens, Vocabulary, hidden
+from resanalysis.errors import reason
 
 LENGTH = 128
 """Tokens of a block where nothing is said and the model takes that many."""
@@ -233,9 +234,7 @@ def _content(path: Path, name: str) -> str:
             "as UTF-8"
         ) from None
     except OSError as error:
-        raise DataError(
-            f"{name}: {path} cannot be read: {(error.strerror or str(error)).lower()}"
-        ) from None
+        raise DataError(f"{name}: {path} cannot be read: {reason(error)}") from None
     if not content.strip():
         raise DataError(f"{name} is empty: there is no text in {path}")
     return content
@@ -253,6 +252,11 @@ def _positions(folder: Path) -> int | None:
         )
     except Exception:  # a model that transformers does not know; its tokenizer is enough
         return None
+    return longest(config)
+
+
+def longest(config: Any) -> int | None:
+    """The longest sequence of a model of transformers, in tokens, if its configuration says it."""
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     return positions if isinstance(positions, int) and positions > 0 else None
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
-from resanalysis.measures.passage import Passage, norms, passages
+from resanalysis.measures.passage import Passage, check_finite, norms, passages
 from resanalysis.network import ResidualNetwork, run_piece
 from resanalysis.routes.batches import Batch, Batches, Block, BlockStore, Footprint, joined
 
@@ -117,7 +117,10 @@ def _block(network: ResidualNetwork, batch: Batch, skippable: list[int]) -> Bloc
     output = network.leave(end, side)
     intact = [passage.branch for passage in passed]
     intact += [output] if isinstance(output, Tensor) else []  # a part may return several features
-    _check_finite(network, intact, batch)
+    for unit, branch in zip(
+        network.units, intact, strict=False
+    ):  # the output may stand behind them
+        check_finite("branch of", unit, branch, batch)
     run_of = {unit: run for run in network.runs() for unit in run}
     found: dict[str, list[NDArray[np.float32]]] = {}
 
@@ -160,15 +163,6 @@ def _relative_change(intact: Tensor, values: Tensor | None, batch: Batch) -> NDA
     if kept is not None and kept[: len(change)].shape == change.shape:
         change = change[kept[: len(change)].to(change.device)]
     return change.flatten().float().cpu().numpy()
-
-
-def _check_finite(network: ResidualNetwork, branches: list[Tensor], batch: Batch) -> None:
-    for unit, branch in zip(network.units, branches, strict=False):
-        if not bool(branch[: batch.stop - batch.start].isfinite().all()):
-            raise ResanalysisError(
-                f"the branch of unit {unit.index} ({unit.name}) is not finite on examples {batch.start} to "
-                f"{batch.stop - 1}: check the weights, and how the input is normalised"
-            )
 
 
 def _summary(change: NDArray[np.float32], direct: NDArray[np.float32]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets import Dataset
 from resanalysis.datasets.halves import two_parts
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import ResanalysisError, check_names
 from resanalysis.experiments.whole import first_quantity, higher_is_better
 from resanalysis.network import ResidualNetwork
 from resanalysis.progress import progress_bar
@@ -173,14 +173,7 @@ def halves(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
 
 def check_orders(wanted: Sequence[str] | None) -> None:
     """Refuse what is no order, and names given twice."""
-    orders = DEFAULT if wanted is None else wanted
-    unknown = [name for name in orders if name not in ORDERS]
-    if unknown or not orders:
-        raise ResanalysisError(
-            f"no order {', '.join(map(repr, unknown)) or 'named'}; there are {', '.join(ORDERS)}"
-        )
-    if len(set(orders)) < len(orders):
-        raise ResanalysisError(f"each order is named once, got {', '.join(orders)}")
+    check_names("order", DEFAULT if wanted is None else wanted, ORDERS)
 
 
 def check_by(by: str | None, labelled: bool, metric: Metric | WholeMetric | None) -> By:

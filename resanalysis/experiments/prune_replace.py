@@ -13,12 +13,12 @@ from torch import Tensor
 from resanalysis.datasets import Dataset
 from resanalysis.measures.passage import Passage, passages
 from resanalysis.network import ResidualNetwork
-from resanalysis.routes.batches import Batch, Batches, Block, BlockStore, Footprint
+from resanalysis.routes.batches import Batch, Batches, Block, BlockStore, Footprint, joined
 from resanalysis.routes.evaluator import Scores, entered
 from resanalysis.routes.linear_map import ChannelMap, by_channel, channel_axis, with_maps
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.scores import Scorer, names_of
-from resanalysis.routes.whole import Record, WholeMetric, packed, unpacked
+from resanalysis.routes.whole import Record, WholeMetric, joined_records, packed
 from resanalysis.statistics.least_squares import Affine, added_up, best_affine, product_sums
 
 Span = tuple[int, int]
@@ -140,19 +140,16 @@ def replaced_scores(
         for one in networks:
             output = one.leave(*one.walk(h, side))
             rows.append(scorer.rows(output))
-            if scorer.whole is not None:
-                known = scorer.whole.records(output, scorer.labels, batch.rows)
-                records.append(known[: batch.stop - batch.start])
+            records.append(scorer.records(output, batch.stop - batch.start))
         stacked = torch.stack(rows, dim=1)
         block = {name: batch.own(stacked[row]).numpy() for row, name in enumerate(scorer.names)}
-        return block | (packed(records) if records else {})
+        return block | (packed(records) if any(records) else {})
 
     with torch.inference_mode():
         blocks = batches.each("replaced", scored)
     names = names_of(metric, False)
-    values = {name: np.concatenate([block[name] for block in blocks], axis=-1) for name in names}
-    records: list[list[Record]] = [[] for _ in networks]
-    for block in blocks if isinstance(metric, WholeMetric) else ():
-        for kept, more in zip(records, unpacked(block), strict=True):
-            kept += more
-    return Scores(values, records)
+    values = joined([{name: block[name] for name in names} for block in blocks])
+    if not isinstance(metric, WholeMetric):
+        return Scores(values)
+    every = range(len(networks))
+    return Scores(values, joined_records(((every, block) for block in blocks), len(networks)))

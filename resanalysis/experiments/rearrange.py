@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from resanalysis.datasets import Dataset
-from resanalysis.errors import ResanalysisError
+from resanalysis.errors import ResanalysisError, check_names
 from resanalysis.experiments.protocol import AGAIN, protocol_of
 from resanalysis.experiments.rearrange_table import altered_rows, metric_columns, score_columns
 from resanalysis.experiments.whole import metric_of, redrawn_scores, whole_facts
@@ -167,14 +167,7 @@ def _levels(base: Baselines | None) -> dict[str, Any]:
 
 
 def _check(kinds: Sequence[str], draws: int, loops: int, measure: str | None) -> None:
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        raise ResanalysisError(
-            f"no rearrangement {', '.join(map(repr, unknown)) or 'named'}; there are "
-            f"{', '.join(KINDS)}"
-        )
-    if len(set(kinds)) < len(kinds):
-        raise ResanalysisError(f"each rearrangement is named once, got {', '.join(kinds)}")
+    check_names("rearrangement", kinds, KINDS)
     for name, value in (("draws", draws), ("loops", loops)):
         if value < 1:
             raise ResanalysisError(f"{name} must be at least 1, got {value}")

@@ -17,7 +17,7 @@ from resanalysis.experiments.stream_images import (
     loss_directions,
     passed_units,
 )
-from resanalysis.measures.passage import Passage, cosines, image_mean, vectors
+from resanalysis.measures.passage import Passage, check_finite, cosines, image_mean, vectors
 from resanalysis.network import ResidualNetwork
 from resanalysis.path_gradients import freeze
 from resanalysis.routes.batches import (
@@ -63,7 +63,8 @@ def refinement_images(
 
 def _block(network: ResidualNetwork, batch: Batch) -> Block:
     passed, logits = passed_units(network, batch)
-    _check_finite(passed, batch)
+    for passage in passed:
+        check_finite("stream after", passage.unit, passage.left, batch)
     found = _errors(passed, batch) | _exits(network, passed, batch, logits)
     gradients: tuple[Tensor | None, ...] = (None,) * len(passed)
     if batch.labels is not None and logits is not None:
@@ -75,15 +76,6 @@ def _block(network: ResidualNetwork, batch: Batch) -> Block:
             if batch.labels is not None:
                 found["label"] = batch.own(batch.labels)[None]
     return {name: values.detach().cpu().numpy() for name, values in found.items()}
-
-
-def _check_finite(passed: list[Passage], batch: Batch) -> None:
-    for passage in passed:
-        if not bool(passage.left[: batch.stop - batch.start].isfinite().all()):
-            raise ResanalysisError(
-                f"the stream after unit {passage.unit.index} ({passage.unit.name}) is not finite on examples "
-                f"{batch.start} to {batch.stop - 1}: check the weights, and how the input is normalised"
-            )
 
 
 @torch.no_grad()

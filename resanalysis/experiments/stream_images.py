@@ -11,6 +11,7 @@ from torch import Tensor
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.passage import (
     Passage,
+    check_finite,
     cosines,
     image_mean,
     norms,
@@ -121,18 +122,12 @@ def _block(network: ResidualNetwork, batch: Batch) -> Block:
             for unit in range(first_exit(network), len(network)):
                 rows[unit] |= early_exit(network, passed[unit], batch, logits)
         nothing = torch.full((batch.rows,), torch.nan)
-        block = {
+        for passage, row in zip(passed, rows, strict=True):
+            check_finite("branch of", passage.unit, row["branch_norm"], batch)
+        return {
             name: np.stack([batch.own(row.get(name, nothing)).cpu().numpy() for row in rows])
             for name in MEASURED
         }
-    broken = np.flatnonzero(~np.isfinite(block["branch_norm"]).all(axis=1))
-    if len(broken):
-        unit = network.units[int(broken[0])]
-        raise ResanalysisError(
-            f"the branch of unit {unit.index} ({unit.name}) is not finite on images {batch.start} to "
-            f"{batch.stop - 1}: check the weights, and how the input is normalised"
-        )
-    return block
 
 
 def passed_units(network: ResidualNetwork, batch: Batch) -> tuple[list[Passage], Tensor | None]:

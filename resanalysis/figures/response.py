@@ -23,7 +23,6 @@ from resanalysis.figures.style import (
     whole_numbers,
 )
 from resanalysis.figures.words import Headlines, column
-from resanalysis.statistics.curves import same_net
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,6 +114,8 @@ def _line(
 
 
 def _published(ax: Axes, curves: pd.DataFrame, model: str, order: Order, colour: str) -> None:
+    from resanalysis.statistics.curves import same_net
+
     wanted = curves.loc[curves["order"] == ("orig" if order == "layer" else "sorted")]
     for net, rows in wanted.groupby("net", sort=False):
         if same_net(str(net), model):

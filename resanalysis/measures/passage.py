@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from resanalysis.errors import ResanalysisError
 from resanalysis.network import ResidualNetwork, ResidualUnit, Side, run_piece
+from resanalysis.routes.batches import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,20 @@ def passages(
         return left
 
     return network.walk(h, side, step, start=start)
+
+
+def check_finite(what: str, unit: ResidualUnit, values: Tensor, batch: Batch) -> None:
+    """Refuse what is not finite on the examples (N, …) of a batch, beginning its message with ``what``.
+
+    Raises
+    ------
+    ResanalysisError : naming the unit and the examples.
+    """
+    if not bool(values[: batch.stop - batch.start].isfinite().all()):
+        raise ResanalysisError(
+            f"the {what} unit {unit.index} ({unit.name}) is not finite on examples {batch.start} to "
+            f"{batch.stop - 1}: check the weights, and how the input is normalised"
+        )
 
 
 def vectors(h: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ from resanalysis.routes.route import Route
 from resanalysis.routes.scores import ANSWERS, Scorer, described, names_of
 from resanalysis.routes.streamed import check_streams, streamed
 from resanalysis.routes.tree import RouteBlock, route_blocks, walk_tree
-from resanalysis.routes.whole import Record, WholeMetric, packed, unpacked
+from resanalysis.routes.whole import Record, WholeMetric, joined_records, packed
 from resanalysis.view.outputs import logits_of
 
 
@@ -150,7 +150,10 @@ def evaluate(
             )
         begin = partial(_begun, ready, blocks, scorer, statistics)
         found = batches.measured(work, begin, description)
-    records = _records(blocks, found, len(routes)) if isinstance(metric, WholeMetric) else []
+    records: Sequence[Sequence[Record]] = ()
+    if isinstance(metric, WholeMetric):
+        parts = ((block.numbers, part) for key, block in blocks.items() for part in found[key])
+        records = joined_records(parts, len(routes))
     names = names_of(metric, answers is not None)
     values = _by_route(blocks, found, names, (len(routes), len(data)))
     return _kept(values, data, answers, records)
@@ -221,18 +224,6 @@ def _kept(
     return Scores(kept, records)
 
 
-def _records(
-    blocks: Mapping[str, RouteBlock], found: Mapping[str, Sequence[Block]], routes: int
-) -> list[list[Record]]:
-    """What was kept of the examples by each route, in the order of the data."""
-    records: list[list[Record]] = [[] for _ in range(routes)]
-    for key, block in blocks.items():
-        for part in found[key]:
-            for number, more in zip(block.numbers, unpacked(part), strict=True):
-                records[number] += more
-    return records
-
-
 def _walked(
     network: ResidualNetwork, blocks: Mapping[str, RouteBlock], batch: Batch
 ) -> Callable[[str], None]:
@@ -264,9 +255,9 @@ def _block_scores(
         output = network.leave(stream, read)
         # Routes that end at one node are the same route: scored once, written to each.
         result[:, ends] = scorer.rows(output)[:, None]
-        if scorer.whole is not None:
-            known = scorer.whole.records(output, scorer.labels, batch.rows)
-            records.update((end, known[: batch.stop - batch.start]) for end in ends)
+        known = scorer.records(output, batch.stop - batch.start)
+        if known:
+            records.update((end, known) for end in ends)
 
     # The walk may bring them in any order; `sorted` below puts them in that of the block.
     walk_tree(network, block.tree, h, side, arrive)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resanalysis.errors import ResanalysisError
 from resanalysis.routes.metric import Metric, measured_by
-from resanalysis.routes.whole import WholeMetric
+from resanalysis.routes.whole import Record, WholeMetric
 from resanalysis.view.outputs import logits_of
 
 NAMES = ("error", "loss", "agreement", "kl")
@@ -143,10 +143,11 @@ class Scorer:
         """Of the rows."""
         return names_of(self.metric, self.answers)
 
-    @property
-    def whole(self) -> WholeMetric | None:
-        """The metric, if it is of the whole data set and has no row of its own."""
-        return self.metric if isinstance(self.metric, WholeMetric) else None
+    def records(self, output: Any, count: int) -> list[Record]:
+        """What a metric of the whole data set keeps of the first ``count`` examples; nothing without one."""
+        if not isinstance(self.metric, WholeMetric):
+            return []
+        return self.metric.records(output, self.labels, self.examples)[:count]
 
     def rows(self, output: Any) -> Tensor:
         """The scores (names, examples) of one output, on the CPU."""

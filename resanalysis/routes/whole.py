@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -58,6 +58,21 @@ def packed(records: Sequence[Sequence[Record]]) -> dict[str, NDArray[Any]]:
             [[a.shape for a in row] for row in arrays], dtype=np.int64
         )
     return block
+
+
+def joined_records(parts: Iterable[tuple[Sequence[int], Block]], routes: int) -> list[list[Record]]:
+    """The records of each route, in the order of the data.
+
+    Parameters
+    ----------
+    parts : what ``packed`` packed, in the order of the data, with the routes that it is of.
+    routes : how many there are in all.
+    """
+    records: list[list[Record]] = [[] for _ in range(routes)]
+    for numbers, part in parts:
+        for number, more in zip(numbers, unpacked(part), strict=True):
+            records[number] += more
+    return records
 
 
 def unpacked(block: Block) -> list[list[Record]]:
