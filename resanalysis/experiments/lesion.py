@@ -18,6 +18,7 @@ from resanalysis.experiments.lesion_until import check_until, lesion_until
 from resanalysis.experiments.protocol import AGAIN, protocol_of, recalibrated
 from resanalysis.experiments.whole import (
     metric_bands,
+    metric_facts,
     metric_of,
     redrawn_scores,
     whole_bands,
@@ -29,12 +30,13 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, Scores
-from resanalysis.routes.metric import Metric, metric_name
+from resanalysis.routes.metric import Metric
 from resanalysis.routes.route import Route, cut_skip, intact, without
 from resanalysis.routes.stand_in import Replace
 from resanalysis.statistics.bootstrap import UNKNOWN, mean_band
 from resanalysis.statistics.intervals import changes_from_first, intervals_of, is_rate
 from resanalysis.statistics.significance import mcnemar_exact, wilcoxon_p
+from resanalysis.statistics.whole import Redrawn
 
 
 def lesion(
@@ -147,26 +149,21 @@ def lesion(
         description="lesion",
         answers=answers,
     )
-    frame = lesion_table(network, _numbers(scores, seed), place)
-    frame["chance_error"] = chance_error(data)
-    tokens = predicted_tokens(data)
-    if tokens is not None and not np.isnan(scores.values["loss"][0]).all():
-        _add_perplexity(frame, scores.values["loss"], tokens, place, seed)
-    if "metric" in scores.values:
-        _add_metric(frame, scores.values["metric"], place, seed)
     whole = redrawn_scores(scores, scored_by, len(data), seed)
-    rows = rows_of(network, place)
-    for name, band in whole_bands(whole).items():
-        add(frame, name, band, rows)
+    frame = _as_trained(network, data, scores, whole, place, seed)
     if answers is not None:
         frame["route"] = [place.get(unit, -1) for unit in frame["unit"]]
     if recalibrate is not None:
         frame = frame.join(_recalibrated(network, scores, place, seed))
     frame.attrs = Provenance.of(
-        network, data, seed, part=part, **protocol.facts, **whole_facts(whole)
+        network,
+        data,
+        seed,
+        part=part,
+        **protocol.facts,
+        **whole_facts(whole),
+        **metric_facts(metric),
     ).facts()
-    if metric is not None:
-        frame.attrs["metric"] = metric_name(metric)
     return frame
 
 
@@ -195,6 +192,28 @@ def _routes(
         raise ResanalysisError(f"no unit of {network.name} has a {part} that can be taken away")
     place = {-1: 0} | {unit: row for row, unit in enumerate(units, start=1)}
     return [intact(network), *(build(network, [unit]) for unit in units)], place
+
+
+def _as_trained(
+    network: ResidualNetwork,
+    data: Dataset,
+    scores: Scores,
+    whole: dict[str, Redrawn],
+    place: Mapping[int, int],
+    seed: int,
+) -> pd.DataFrame:
+    """The numbers with statistics as trained, and whatever else the output has a quantity for."""
+    frame = lesion_table(network, _numbers(scores, seed), place)
+    frame["chance_error"] = chance_error(data)
+    tokens = predicted_tokens(data)
+    if tokens is not None and not np.isnan(scores.values["loss"][0]).all():
+        _add_perplexity(frame, scores.values["loss"], tokens, place, seed)
+    if "metric" in scores.values:
+        _add_metric(frame, scores.values["metric"], place, seed)
+    rows = rows_of(network, place)
+    for name, band in whole_bands(whole).items():
+        add(frame, name, band, rows)
+    return frame
 
 
 def _numbers(scores: Scores, seed: int) -> Numbers:

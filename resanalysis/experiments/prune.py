@@ -16,7 +16,7 @@ from resanalysis.experiments.prune_measured import Replace, Running, measured_ta
 from resanalysis.experiments.prune_order import By, Damage, check_by, check_orders, halves
 from resanalysis.experiments.prune_search import Search, found_orders
 from resanalysis.experiments.prune_timing import add_speed_ups
-from resanalysis.experiments.whole import metric_of
+from resanalysis.experiments.whole import metric_facts, metric_of
 from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
@@ -24,7 +24,7 @@ from resanalysis.routes.answers import Answers
 from resanalysis.routes.batches import BlockStore
 from resanalysis.routes.evaluator import has_logits
 from resanalysis.routes.forward_only import forward_only
-from resanalysis.routes.metric import Metric, metric_name
+from resanalysis.routes.metric import Metric
 
 
 def prune(
@@ -104,15 +104,8 @@ def prune(
     Source: Men et al. 2024, ShortGPT (influence; cheap orders); Veit et al. 2016 (deletion).
     """
     check_orders(orders)
-    _check(draws, until, replace)
-    if answers is not None and replace != "nothing":
-        raise ResanalysisError(
-            f"answers of each example are kept of deletions, not of replace={replace}"
-        )
-    if recalibrate is not None and replace != "nothing":
-        raise ResanalysisError(
-            f"statistics are estimated anew for deletions, not for replace={replace}: give one of the two"
-        )
+    _check(draws, until)
+    _check_replace(replace, answers, recalibrate)
     eligible = transitions == "eligible"
     pool = _pool(network, eligible)
     steps = min(until or len(pool), len(pool))
@@ -150,9 +143,8 @@ def prune(
         threads=torch.get_num_threads(),
         **protocol.facts,
         **facts,
+        **metric_facts(metric),
     ).facts()
-    if metric is not None:
-        frame.attrs["metric"] = metric_name(metric)
     return frame
 
 
@@ -195,14 +187,27 @@ def _some(held: Dataset, n: int | None, seed: int) -> Dataset | None:
     return None if n is None else held.limited(n, seed)
 
 
-def _check(draws: int, until: int | None, replace: str) -> None:
+def _check(draws: int, until: int | None) -> None:
     for name, value in (("draws", draws), ("until", 1 if until is None else until)):
         if value < 1:
             raise ResanalysisError(f"{name} must be at least 1, got {value}")
+
+
+def _check_replace(replace: str, answers: Answers | None, recalibrate: int | None) -> None:
     if replace not in get_args(Replace):
         raise ResanalysisError(
             f"units that are gone cannot be replaced by {replace!r}; there are "
             f"{', '.join(get_args(Replace))}"
+        )
+    if replace == "nothing":
+        return
+    if answers is not None:
+        raise ResanalysisError(
+            f"answers of each example are kept of deletions, not of replace={replace}"
+        )
+    if recalibrate is not None:
+        raise ResanalysisError(
+            f"statistics are estimated anew for deletions, not for replace={replace}: give one of the two"
         )
 
 

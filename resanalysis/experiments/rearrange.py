@@ -13,16 +13,17 @@ from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError, check_names
 from resanalysis.experiments.protocol import AGAIN, protocol_of
 from resanalysis.experiments.rearrange_table import altered_rows, metric_columns, score_columns
-from resanalysis.experiments.whole import metric_of, redrawn_scores, whole_facts
+from resanalysis.experiments.whole import metric_facts, metric_of, redrawn_scores, whole_facts
 from resanalysis.measures.baselines import Baselines, Measure, baselines
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import BlockStore, has_logits
-from resanalysis.routes.metric import Metric, metric_name
+from resanalysis.routes.metric import Metric
 from resanalysis.routes.orders import count_orders
 from resanalysis.routes.rearranged import KINDS, Kind, Runs, middles, movable_runs, rearrangements
 from resanalysis.routes.route import intact
+from resanalysis.routes.whole import WholeMetric
 
 # More middles than these, evenly spread, add run time to a figure and no shape.
 MOST_SIZES = 20
@@ -111,7 +112,7 @@ def rearrange(
     data = protocol.measured
     scored_by = metric_of(metric, data, answers=answers, recalibrate=recalibrate)
     base = None
-    if measure is not None or scored_by is None or has_logits(network, data, device):
+    if _has_score(network, data, measure, scored_by, device):
         base = baselines(network, data, measure, batch_size=batch_size, device=device)
     altered = list(rearrangements(network, kinds, spans, runs, draws=draws, loops=loops, seed=seed))
     scores = protocol.scored(
@@ -148,10 +149,20 @@ def rearrange(
         **_levels(base),
         **protocol.facts,
         **whole_facts(whole),
+        **metric_facts(metric),
     ).facts()
-    if metric is not None:
-        frame.attrs["metric"] = metric_name(metric)
     return frame
+
+
+def _has_score(
+    network: ResidualNetwork,
+    data: Dataset,
+    measure: Measure | None,
+    metric: Metric | WholeMetric | None,
+    device: torch.device | str | None,
+) -> bool:
+    """Whether there is a score to measure: there may be none of an output that a metric alone can read."""
+    return measure is not None or metric is None or has_logits(network, data, device)
 
 
 def _levels(base: Baselines | None) -> dict[str, Any]:

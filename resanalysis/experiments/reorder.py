@@ -19,7 +19,7 @@ from resanalysis.measures.chance import chance_error
 from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.answers import Answers
-from resanalysis.routes.evaluator import BlockStore
+from resanalysis.routes.evaluator import BlockStore, Scores
 from resanalysis.routes.metric import Metric
 from resanalysis.routes.orders import (
     Groups,
@@ -32,6 +32,7 @@ from resanalysis.routes.orders import (
 )
 from resanalysis.routes.route import interchangeable, kendall_tau, reordered
 from resanalysis.statistics.crossed import OVER, crossed_columns
+from resanalysis.statistics.whole import Redrawn
 
 Protocol = Literal["even", "veit"]
 
@@ -125,25 +126,9 @@ def reorder(
         description="reorder",
         answers=answers,
     )
-    anew = [f"{name}{AGAIN}" for name in MEASURED]
-    values = {n: scores.values[n] for n in (*MEASURED, *anew) if n in scores.values}
-    means = {name: scores.mean(name) for name in values}
     width = TAU_BIN[protocol]
-    frame = _rows(network, orders, width, {n: means[n] for n in MEASURED if n in means})
-    # Orders of one bin that agree on unit 0 are draws of one group; the trained order is no draw.
-    together = [None, *zip(frame["tau_bin"][1:], frame["first_moved"][1:], strict=True)]
-    listed = [chosen.listed] * len(orders)
-    frame["distinct"] = [1, *(together.count(group) for group in together[1:])]
-    frame["listed"] = listed
     whole = redrawn_scores(scores, scored_by, len(data), seed)
-    parts = [
-        frame,
-        crossed_columns(values, together, listed, seed=seed),
-        of_draws(whole, range(len(orders)), together, listed, seed),
-    ]
-    frame = pd.concat(parts, axis=1).assign(
-        chance_error=chance_error(data), **{n: means[n] for n in anew if n in means}
-    )
+    frame = _table(network, orders, width, scores, whole, chosen.listed, chance_error(data), seed)
     if answers is not None:
         frame["route"] = frame["draw"]
     frame.attrs = Provenance.of(
@@ -163,6 +148,36 @@ def reorder(
     if protocol == "veit":
         frame.attrs["swaps"] = sorted(set(frame["swaps"]) - {0})
     return frame
+
+
+def _table(
+    network: ResidualNetwork,
+    orders: Sequence[Order],
+    width: float,
+    scores: Scores,
+    whole: dict[str, Redrawn],
+    all_there: bool,
+    chance: float,
+    seed: int,
+) -> pd.DataFrame:
+    """A row for each order, the trained one first, and the means of the groups of orders."""
+    anew = [f"{name}{AGAIN}" for name in MEASURED]
+    values = {n: scores.values[n] for n in (*MEASURED, *anew) if n in scores.values}
+    means = {name: scores.mean(name) for name in values}
+    frame = _rows(network, orders, width, {n: means[n] for n in MEASURED if n in means})
+    # Orders of one bin that agree on unit 0 are draws of one group; the trained order is no draw.
+    together = [None, *zip(frame["tau_bin"][1:], frame["first_moved"][1:], strict=True)]
+    listed = [all_there] * len(orders)
+    frame["distinct"] = [1, *(together.count(group) for group in together[1:])]
+    frame["listed"] = listed
+    parts = [
+        frame,
+        crossed_columns(values, together, listed, seed=seed),
+        of_draws(whole, range(len(orders)), together, listed, seed),
+    ]
+    return pd.concat(parts, axis=1).assign(
+        chance_error=chance, **{n: means[n] for n in anew if n in means}
+    )
 
 
 def _movable(network: ResidualNetwork, hold: Sequence[int]) -> list[tuple[int, ...]]:

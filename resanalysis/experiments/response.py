@@ -87,28 +87,31 @@ def response(
     if not named:
         raise ResanalysisError("no model to measure")
     frames: list[pd.DataFrame] = []
-    quiet: dict[str, list[str]] = {}
+    never_ran: dict[str, list[str]] = {}
+    own = data if isinstance(data, Mapping) else dict.fromkeys(named, data)
     for name, model in named.items():
-        examples = data[name] if isinstance(data, Mapping) else data
+        examples = own[name]
         layers = _chosen(name, model, kinds, submodule)
-        place = _device_of(model) if device is None else torch.device(device)
+        place = torch.device(device or _device_of(model))
         size = batch_size or _images_at_once(examples, place)
         batches = Batches(
             examples, size, place, arithmetic=arithmetic, store=store, show_progress=show_progress
         )
         seen = _measured(name, model, layers, batches)
         frames.append(_table(name, layers, seen, len(examples), level, seed))
-        quiet[name] = [layer for layer in layers if layer not in seen.names]
-        _warn(name, quiet[name], seen.shared)
+        quiet = [layer for layer in layers if layer not in seen.names]
+        _warn(name, quiet, seen.shared)
+        if quiet:
+            never_ran[name] = quiet
     frame = pd.concat(frames, ignore_index=True)
-    first = next(iter(data.values())) if isinstance(data, Mapping) else data
+    first = next(iter(own.values()))
     frame.attrs = Provenance(
         ", ".join(named), first.name, len(first), seed, first.subset, arithmetic,
         protocol={
             "models": list(named),
             "kinds": kinds if isinstance(kinds, str) else list(kinds),
             "level": level,
-            "never_ran": {name: layers for name, layers in quiet.items() if layers},
+            "never_ran": never_ran,
         },
     ).facts()  # fmt: skip
     return frame

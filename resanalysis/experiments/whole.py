@@ -17,7 +17,7 @@ from resanalysis.measures.mean_iou import MeanIou
 from resanalysis.measures.updating import Updating, is_updating
 from resanalysis.routes.answers import Answers
 from resanalysis.routes.evaluator import Scores
-from resanalysis.routes.metric import Metric
+from resanalysis.routes.metric import Metric, metric_name
 from resanalysis.routes.whole import WholeMetric
 from resanalysis.statistics.bootstrap import Band, Floats
 from resanalysis.statistics.intervals import changes_from_first, intervals_of
@@ -174,3 +174,8 @@ def whole_facts(found: dict[str, Redrawn]) -> dict[str, Any]:
         return {}
     resamples = len(next(iter(found.values())).drawn)
     return {"whole_metrics": list(found), "whole_interval": f"{OVER}; {resamples:,} draws"}
+
+
+def metric_facts(metric: Metric | type | None) -> dict[str, Any]:
+    """What a caption has to state of a user's score."""
+    return {} if metric is None else {"metric": metric_name(metric)}

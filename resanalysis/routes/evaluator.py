@@ -150,10 +150,7 @@ def evaluate(
             )
         begin = partial(_begun, ready, blocks, scorer, statistics)
         found = batches.measured(work, begin, description)
-    records: Sequence[Sequence[Record]] = ()
-    if isinstance(metric, WholeMetric):
-        parts = ((block.numbers, part) for key, block in blocks.items() for part in found[key])
-        records = joined_records(parts, len(routes))
+    records = _records(metric, blocks, found, len(routes))
     names = names_of(metric, answers is not None)
     values = _by_route(blocks, found, names, (len(routes), len(data)))
     return _kept(values, data, answers, records)
@@ -222,6 +219,19 @@ def _kept(
         answers.keep(data, values)
     kept = {name: rows for name, rows in values.items() if name not in ANSWERS}
     return Scores(kept, records)
+
+
+def _records(
+    metric: Metric | WholeMetric | None,
+    blocks: Mapping[str, RouteBlock],
+    found: Mapping[str, Sequence[Block]],
+    routes: int,
+) -> list[list[Record]]:
+    """What a metric of the whole data set kept of the examples by each route."""
+    if not isinstance(metric, WholeMetric):
+        return []
+    parts = ((block.numbers, part) for key, block in blocks.items() for part in found[key])
+    return joined_records(parts, routes)
 
 
 def _walked(

@@ -64,9 +64,8 @@ def train(
     state = _at_the_start(model, recipe, seed, device)
     division = divided(model, recipe, len(training), device)
     # All begin with the same file, before the first of them writes another.
-    if state_file is not None and of_the_first(state_file.exists()):
-        state.restore(state_file, recipe, seed)
-    elif with_gradient_norms:
+    goes_on = _restored(state, state_file, recipe, seed)
+    if with_gradient_norms and not goes_on:
         _measure_gradients(state, training, recipe)
     per_epoch = len(training) // recipe.batch_size or 1
     total = recipe.steps(per_epoch)
@@ -85,12 +84,8 @@ def train(
                 _finish_epoch(state, test, recipe, per_epoch)
                 if with_gradient_norms:
                     _measure_gradients(state, training, recipe)
-            if (
-                state_file is not None
-                and ranks().first
-                and (whole or time.perf_counter() - saved >= SAVE_EVERY)
-            ):
-                state.save(state_file, recipe, seed)
+            if whole or time.perf_counter() - saved >= SAVE_EVERY:
+                _save(state, state_file, recipe, seed)
                 saved = time.perf_counter()
     keep_all(model)
     model.eval()
@@ -106,6 +101,19 @@ def _at_the_start(model: nn.Module, recipe: Recipe, seed: int, device: str) -> T
         loss_sum=torch.zeros((), device=device),
         wrong_sum=torch.zeros((), device=device),
     )
+
+
+def _restored(state: TrainingState, file: Path | None, recipe: Recipe, seed: int) -> bool:
+    """Go back to what the first process has a file of; whether there was one."""
+    if file is None or not of_the_first(file.exists()):
+        return False
+    state.restore(file, recipe, seed)
+    return True
+
+
+def _save(state: TrainingState, file: Path | None, recipe: Recipe, seed: int) -> None:
+    if file is not None and ranks().first:
+        state.save(file, recipe, seed)
 
 
 def memory_format_of(model: nn.Module, device: str) -> torch.memory_format:
