@@ -110,8 +110,11 @@ class ResultsError(ResanalysisError):
     """A file or run folder that cannot be written, or a manifest that cannot be read."""
 
 
-def reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+def reason(error: Exception) -> str:
+    """What an error says, without the path that Python puts into it a second time."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
 
 
 def cannot_write(path: Path, error: OSError) -> ResultsError:

@@ -78,17 +78,14 @@ def keras_on_torch() -> Any:
 
 
 def _application(keras: Any, name: str) -> Any:
-    there = [key for key, value in vars(keras.applications).items() if _is_builder(key, value)]
+    named = vars(keras.applications).items()
+    there = [key for key, value in named if key[0].isupper() and callable(value)]
     if name not in there:
         near = difflib.get_close_matches(name, there, n=3)
         raise CheckpointError(
             f"keras.applications has no model {name!r}; near it: {', '.join(near) or 'none'}"
         )
     return getattr(keras.applications, name)
-
-
-def _is_builder(key: str, value: Any) -> bool:
-    return key[0].isupper() and callable(value)
 
 
 def _preprocessing(builder: Any, size: tuple[int, int, int] | None) -> tuple[Preprocessing, bool]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.images import channels_first, checked_labels
-from resanalysis.datasets.npz import reason
+from resanalysis.errors import reason
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.folder import file_sha256, image_of
-from resanalysis.datasets.npz import reason
 from resanalysis.datasets.objects import Objects
-from resanalysis.errors import ResanalysisError, shown
+from resanalysis.errors import ResanalysisError, reason, shown
 
 # COCO's own training annotations are 470 MB; what is read takes several times its size.
 _LARGEST_JSON = 1 << 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
-from resanalysis.datasets.npz import reason
 from resanalysis.datasets.pixels import Pixels, shaped
-from resanalysis.errors import ResanalysisError, shown
+from resanalysis.errors import ResanalysisError, reason, shown
 
 # By suffix, as Pillow calls the formats. It goes by content and would read others as well, among them
 # EPS, for which it starts Ghostscript.
@@ -38,7 +38,8 @@ class FileSource:
         return len(self.paths)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.generic]:
-        return np.stack([_pixels_of(self.paths[index], self.pixels) for index in indices])
+        fitted = partial(shaped, pixels=self.pixels)
+        return np.stack([image_of(self.paths[index], fitted) for index in indices])
 
     def digest(self) -> str:
         how = self.pixels
@@ -151,11 +152,6 @@ def _images(folder: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.suffix.lower() in FORMATS and not hidden and path.is_file():
             yield path
-
-
-def _pixels_of(path: Path, pixels: Pixels) -> NDArray[np.uint8]:
-    """An image file as uint8 (3, H, W)."""
-    return image_of(path, lambda image: shaped(image, pixels))
 
 
 def image_of(path: Path, take: Callable[[Any], NDArray[np.uint8]]) -> NDArray[np.uint8]:

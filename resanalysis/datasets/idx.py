@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
-from resanalysis.datasets.npz import reason
+from resanalysis.errors import reason
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
-from resanalysis.datasets.npz import reason
-from resanalysis.errors import shown
+from resanalysis.errors import reason, shown
 
 IMAGENET = "imagenet"
 _SYNSET = re.compile(r"n\d{8}")

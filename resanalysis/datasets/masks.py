@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from resanalysis.datasets.coco import LARGEST_SIDE, PictureSource
 from resanalysis.datasets.errors import DataError
 from resanalysis.datasets.folder import FORMATS, file_sha256, image_of, picture_of
-from resanalysis.datasets.npz import reason
 from resanalysis.datasets.pixels import Pixels, shaped
-from resanalysis.errors import ResanalysisError, shown
+from resanalysis.errors import ResanalysisError, reason, shown
 
 # Folders of images and of masks. The last is PASCAL VOC's, the one before also ADE20K's.
 _LAYOUTS = (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resanalysis.datasets.errors import DataError
-from resanalysis.errors import ResanalysisError, shown
+from resanalysis.errors import ResanalysisError, reason, shown
 
 _ONE_ARRAY = b"\x93NUMPY"
 _HEADERS = {
@@ -76,13 +76,6 @@ def _readable(path: Path, known: Sequence[str]) -> tuple[dict[str, NDArray[Any]]
         raise DataError(
             f"{path} is no readable .npz file: {reason(error)}; write it with numpy.savez"
         ) from None
-
-
-def reason(error: Exception) -> str:
-    """What an error says, without the path that Python puts into it a second time."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__
 
 
 def _read(path: Path, known: Sequence[str]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:

@@ -13,7 +13,7 @@ from resanalysis.measures.passage import (
     gate_bias,
     learned_scale,
 )
-from resanalysis.network import ResidualNetwork, ResidualUnit
+from resanalysis.network import ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.evaluator import BlockStore, EvaluationData
 from resanalysis.statistics.intervals import intervals_of
@@ -92,7 +92,9 @@ def stream(
         "transition": [unit.transition for unit in network.units],
         "bn_scale": _numbers([batch_norm_scale(unit.branch) for unit in network.units]),
         "scale": _numbers([learned_scale(unit.branch) for unit in network.units]),
-        "gate_bias": _numbers([_gate_bias(unit) for unit in network.units]),
+        "gate_bias": _numbers(
+            [gate_bias(unit.skip) if unit.skip_kind == "gate" else None for unit in network.units]
+        ),
     }
     frame = frame.assign(**facts, **bounds)
     frame.attrs = Provenance.of(
@@ -100,17 +102,11 @@ def stream(
         data,
         seed,
         level=level,
-        vectors="one per token" if _by_token(network) else "one per image",
+        vectors="one per token"
+        if any(len(unit.in_shape) == 2 for unit in network.units)
+        else "one per image",
     ).facts()
     return frame
-
-
-def _gate_bias(unit: ResidualUnit) -> float | None:
-    return gate_bias(unit.skip) if unit.skip_kind == "gate" else None
-
-
-def _by_token(network: ResidualNetwork) -> bool:
-    return any(len(unit.in_shape) == 2 for unit in network.units)
 
 
 def _numbers(values: list[float | None]) -> list[float]:

@@ -72,7 +72,8 @@ def route_blocks(routes: Sequence[Route]) -> list[RouteBlock]:
     # In any order that sorts by steps, routes of a common prefix are neighbours; which order it is does not
     # matter.
     order = sorted(
-        range(len(routes)), key=lambda number: [_sort_key(s) for s in routes[number].steps]
+        range(len(routes)),
+        key=lambda number: [(type(s).__name__, repr(s)) for s in routes[number].steps],
     )
     blocks: list[list[int]] = [[]]
     work = 0
@@ -92,10 +93,6 @@ def route_blocks(routes: Sequence[Route]) -> list[RouteBlock]:
         RouteBlock(tuple(block), PrefixTree.of(list(enumerate(routes[number] for number in block))))
         for block in blocks
     ]
-
-
-def _sort_key(step: Step) -> tuple[str, str]:
-    return type(step).__name__, repr(step)
 
 
 def _shared(first: Sequence[Step], second: Sequence[Step]) -> int:

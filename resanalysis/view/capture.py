@@ -81,7 +81,7 @@ def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
     allow_any_layout(module.graph)
     drop_transparent(module.graph)
     keep_tokens_apart(module.graph)
-    returned = _returned(module.graph)
+    returned = module.graph.output_node().args[0]
     leaves = pytree.tree_leaves(returned)
     out_spec = program.call_spec.out_spec
     nested = returned if out_spec is None else pytree.tree_unflatten(leaves, out_spec)
@@ -94,10 +94,6 @@ def capture(model: nn.Module, example: Inputs, sizes: Any = None) -> Captured:
         out_spec=out_spec,
         batch_size=batch_size,
     )
-
-
-def _returned(graph: fx.Graph) -> Any:
-    return next(node for node in graph.nodes if node.op == "output").args[0]
 
 
 def example_value(leaf: Any) -> Any:

@@ -191,7 +191,7 @@ def unravel_part(
         part = _Called(host.part).eval()
         captured = capture(part, (calls[0].args, dict(calls[0].kwargs)), _changing(calls))
         network = _assembled(captured, path, name)
-        side = _side_count(network, example_of(calls[0]))
+        side = len(network.enter(example_of(calls[0]))[1])
         head = HostHead(host, network.head, side, _form(captured), output)
         hosted = replace(
             network,
@@ -212,23 +212,16 @@ def _analysed(
 
     def run(inputs: Inputs) -> Tensor:
         logits = logits_of(model_output(model, inputs), output)
-        return _stream(hosted, inputs) if logits is None else logits
+        if logits is None:  # the stream behind the last unit, which is there in any case
+            return hosted.walk(*hosted.enter(inputs))[0]
+        return logits
 
     return run
-
-
-def _stream(network: ResidualNetwork, inputs: Inputs) -> Tensor:
-    """The stream behind the last unit."""
-    return network.walk(*network.enter(inputs))[0]
 
 
 def example_of(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The call as the captured part takes it."""
     return call.args, dict(call.kwargs)
-
-
-def _side_count(network: ResidualNetwork, example: tuple[Any, ...]) -> int:
-    return len(network.enter(example)[1])
 
 
 def _one_call(host: Host, example: Inputs, size: int) -> Call:

@@ -1,12 +1,27 @@
-"""Sixty random images, on which several experiments are tried."""
+"""Sixty random images, on which several experiments are tried, and a metric of all of them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
+
+
+class Accuracy:
+    """Right answers, as a metric of all examples together."""
+
+    def __init__(self) -> None:
+        self.right = self.seen = 0
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        self.right += int((preds.argmax(1) == target).sum())
+        self.seen += len(target)
+
+    def compute(self) -> float:
+        return self.right / self.seen
 
 
 @pytest.fixture(scope="session")

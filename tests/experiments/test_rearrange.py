@@ -19,6 +19,7 @@ from resanalysis.measures.baselines import Baselines, baselines
 from resanalysis.network import ResidualNetwork
 from resanalysis.routes.rearranged import KINDS, middles
 from tests.conftest import Batches, cifar
+from tests.experiments.conftest import Accuracy
 from tests.experiments.test_lesion import wrong
 
 COLUMNS = [
@@ -165,20 +166,6 @@ def test_rows_name_the_units_they_touch(frame: pd.DataFrame) -> None:
             assert order == []
     pairs = frame.loc[frame["kind"] == "swap", "units"].tolist()
     assert pairs == ["0 1", "1 2", "2 3", "5 6", "6 7", "9 10", "10 11"]
-
-
-class Accuracy:
-    """Right answers, as a metric of all examples together."""
-
-    def __init__(self) -> None:
-        self.right = self.seen = 0
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        self.right += int((preds.argmax(1) == target).sum())
-        self.seen += len(target)
-
-    def compute(self) -> float:
-        return self.right / self.seen
 
 
 def right(output: Tensor, labels: Tensor, _: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from resanalysis.network import ResidualNetwork
 from resanalysis.run.store import PartialStore
 from resanalysis.statistics.bootstrap import resampled
 from tests.detectors import Detector, blocks, detector, plain_map, write_coco
+from tests.experiments.conftest import Accuracy
 from tests.reference import with_zeroed
 
 pytest.importorskip("pycocotools", reason="mean average precision needs pycocotools")
@@ -302,20 +303,6 @@ def test_a_class_with_update_and_compute(
             drawn.append(int(torch.bincount(torch.cat(labels)).max()))
     assert min(drawn) <= frame["metric_most_low"][0] <= frame["metric_most_high"][0] <= max(drawn)
     assert ra.figures.lesion(frame).axes[0].get_ylabel() == "Change of metric_most"
-
-
-class Accuracy:
-    """Of classes, as one number."""
-
-    def __init__(self) -> None:
-        self.right = self.seen = 0
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        self.right += int((preds.argmax(1) == target).sum())
-        self.seen += len(target)
-
-    def compute(self) -> float:
-        return self.right / self.seen
 
 
 def test_a_class_with_update_and_compute_on_labels() -> None:

@@ -101,7 +101,7 @@ def _texts(points: Floats, tables: list[pd.DataFrame], ax: Axes, label: str) -> 
         if found is not None:
             return _tips(table, *found)
     named = "" if label.startswith("_") else f"{label}\n"
-    x, y = (_flat(axis.get_label_text()) for axis in (ax.xaxis, ax.yaxis))
+    x, y = (" ".join(axis.get_label_text().split()) for axis in (ax.xaxis, ax.yaxis))
     if not x or not y:  # a drawing, not a graph
         return ["" for _ in points]
     return [f"{named}{x} {short(float(a))}\n{y} {short(float(b))}" for a, b in points]
@@ -120,10 +120,6 @@ def _tips(table: pd.DataFrame, column: str, rows: list[list[int]]) -> list[str]:
         }
         texts.append(tip(alike, column) if members else "")
     return texts
-
-
-def _flat(label: str) -> str:
-    return " ".join(label.split())
 
 
 def _numbers(table: pd.DataFrame, kinds: str) -> dict[str, list[str]]:

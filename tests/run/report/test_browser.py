@@ -11,7 +11,7 @@ from resanalysis.run.report.page import Page
 from resanalysis.run.report.protocol import Asked
 from resanalysis.run.report.section import Of
 from tests.chromium import CHROMIUM, Browser
-from tests.run.report.folders import lesion_frame, report_folder
+from tests.run.report.folders import lesion_frame
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,9 +20,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = report_folder(tmp_path_factory.mktemp("run"))
-    return Page(out / "report.html", "tiny", [Of("", out, Asked("tiny"))]).write()
+def page(tiny_run: Path) -> Path:
+    return Page(tiny_run / "seen.html", "tiny", [Of("", tiny_run, Asked("tiny"))]).write()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from resanalysis.errors import ResultsError
 from resanalysis.run.report.page import Page, Status
 from resanalysis.run.report.protocol import Asked
 from resanalysis.run.report.section import Of
-from tests.run.report.folders import report_folder
+from tests.run.report.folders import lesion_frame, write
 
 
 def page_of(out: Path, title: str = "tiny", status: Status | None = None) -> str:
@@ -22,8 +22,8 @@ def page_of(out: Path, title: str = "tiny", status: Status | None = None) -> str
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return page_of(report_folder(tmp_path_factory.mktemp("run")))
+def text(tiny_run: Path) -> str:
+    return page_of(tiny_run)
 
 
 def test_the_first_screen_says_what_the_tables_say(text: str) -> None:
@@ -70,16 +70,17 @@ def test_hovering_says_unit_value_interval_and_p(text: str) -> None:
 
 def test_names_of_strangers_are_text(tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>&quot;{}"
-    text = page_of(report_folder(tmp_path, name), "<script>alert(2)</script>")
+    write(tmp_path, "lesion", lesion_frame(name))
+    text = page_of(tmp_path, "<script>alert(2)</script>")
     assert "<img" not in text
     assert "<script>alert" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
     assert "&lt;script&gt;alert(2)" in text
 
 
-def test_what_is_to_come_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+def test_what_is_to_come_and_what_is_left_out_is_said(tiny_run: Path) -> None:
     status = Status(pending=[("prune", "12 units: about 9 min")], left_out=[("cka", "no data")])
-    text = page_of(report_folder(tmp_path), status=status)
+    text = page_of(tiny_run, status=status)
     assert "<b>prune</b> 12 units: about 9 min" in text
     assert 'http-equiv="refresh"' in text
     assert "<dt>cka</dt><dd>no data</dd>" in text
