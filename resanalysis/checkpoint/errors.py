@@ -7,6 +7,8 @@ from pathlib import Path
 
 from resanalysis.errors import ResanalysisError, shown
 
+_LONGEST = 160  # letters of another's message in one of ours
+
 
 class CheckpointError(ResanalysisError):
     """A model that cannot be loaded: what was wrong, where, and what to do."""
@@ -20,7 +22,7 @@ def damaged(path: Path, field: str, wanted: str, found: object) -> CheckpointErr
     )
 
 
-def first_line(error: BaseException, most: int = 160) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's text, for the end of a message of ours."""
     text = re.sub(
         r"^\[enforce fail at [^\]]*\]\s*\.?\s*", "", str(error).strip()
@@ -29,6 +31,6 @@ def first_line(error: BaseException, most: int = 160) -> str:
     line = lines[0] if lines else ""
     if not re.search("[a-z]", line):  # a KeyError's key says nothing alone
         return f"{type(error).__name__} {line}".strip()
-    if len(line) > most:
+    if len(line) > _LONGEST:
         line = line.partition(". ")[0]  # torch explains itself at length after the first sentence
-    return line[:most]
+    return line[:_LONGEST]

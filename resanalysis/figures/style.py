@@ -221,12 +221,12 @@ def letters(figure: Figure) -> list[str]:
     return [str(ax.get_label()) for ax in figure.axes if str(ax.get_label()) in set(_LETTERS)]
 
 
-def panel_letter(axes: Axes, letter: str, size: float = 8) -> None:
+def panel_letter(axes: Axes, letter: str) -> None:
     """A bold letter at the top left, outside the axes and beside a legend above them."""
     # By this label `letters` finds the panels again.
     axes.set_label(letter)
-    axes.annotate(letter, (0, 1), (-3.2 * size, 4), "axes fraction", "offset points",
-                  weight="bold", size=size, ha="left")  # fmt: skip
+    axes.annotate(letter, (0, 1), (-25.6, 4), "axes fraction", "offset points",
+                  weight="bold", size=8, ha="left")  # fmt: skip
 
 
 def metric_label(metric: str) -> str:

@@ -73,7 +73,6 @@ def with_means(
     *,
     batch_size: int | None = None,
     store: BlockStore | None = None,
-    show_progress: bool = False,
 ) -> ResidualNetwork:
     """The network with the mean output of every branch as its stand-in.
 
@@ -102,9 +101,7 @@ def with_means(
         return found
 
     with torch.inference_mode():
-        batches = Batches.of(
-            network, data, batch_size=batch_size, store=store, show_progress=show_progress
-        )
+        batches = Batches.of(network, data, batch_size=batch_size, store=store)
         blocks = batches.each("means", sums)
 
     def mean(unit: ResidualUnit) -> _Constant:
