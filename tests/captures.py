@@ -1,4 +1,4 @@
-"""Commands read the same tiny file again and again, and half of their time would be its capture."""
+"""Tests take the same tiny models apart again and again, and a third of their time would be the capture."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class _Content(pickle.Pickler):
 def captured_once() -> Iterator[None]:
     """Equal models, byte for byte, called with equal examples are captured once in a session.
 
-    Only for tests of what commands do with files. Everything after the capture is done anew, on the weights
-    of the model that was just read; what a capture holds is for tests/view, which do not use this.
+    Only for tests of what is done with a network. Everything after the capture is done anew, on the weights of
+    the model that was given; what a capture is and leaves behind is for tests/view, which do not use this.
     """
     # By name: the package has a function of the module's name.
     place = importlib.import_module("resanalysis.view.capture")

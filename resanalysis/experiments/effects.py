@@ -117,9 +117,7 @@ def _block(network: ResidualNetwork, batch: Batch, skippable: list[int]) -> Bloc
     output = network.leave(end, side)
     intact = [passage.branch for passage in passed]
     intact += [output] if isinstance(output, Tensor) else []  # a part may return several features
-    for unit, branch in zip(
-        network.units, intact, strict=False
-    ):  # the output may stand behind them
+    for unit, branch in zip(network.units, intact, strict=False):  # the output may follow
         check_finite("branch of", unit, branch, batch)
     run_of = {unit: run for run in network.runs() for unit in run}
     found: dict[str, list[NDArray[np.float32]]] = {}

@@ -8,6 +8,9 @@ from torch import Tensor
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
+from tests.captures import captured_once
+
+__all__ = ["captured_once"]
 
 
 class Accuracy:
