@@ -45,7 +45,9 @@ def _part_names(model: Any) -> dict[str, str]:
     own = [operation.name for operation in model.operations]
     blocks = {operation.name: _block(operation) for operation in _sums(model)}
     often = Counter([*own, *blocks.values()])
-    return {name: blocks[name] if often[blocks.get(name, "")] == 1 else name for name in own}
+    # A name that two have, or that says nothing, is none.
+    good = {key for key, name in blocks.items() if name and often[name] == 1}
+    return {name: blocks[name] if name in good else name for name in own}
 
 
 def _sums(model: Any) -> list[Any]:
@@ -65,13 +67,18 @@ def _before(operation: Any) -> list[Any]:
 
 def _block(operation: Any) -> str:
     """What the names of a block's layers all begin with; ``""`` where nothing is shared."""
+    of_one_term = _named(_of_one_term(operation))
     if not _numbered(operation):
-        before = [layer.name for layer in _before(operation) if not _numbered(layer)]
+        before = _named(_before(operation)) or of_one_term
         return max((_shared_words(operation.name, name) for name in before), key=len, default="")
     # Its own name says nothing: then the names of what only one of its terms is made from.
-    names = [layer.name for layer in _of_one_term(operation) if not _numbered(layer)]
-    shared = reduce(_shared_words, names) if names else ""
-    return shared.rpartition("_")[0] if shared in names else shared
+    shared = reduce(_shared_words, of_one_term) if of_one_term else ""
+    return shared.rpartition("_")[0] if shared in of_one_term else shared
+
+
+def _named(operations: list[Any]) -> list[str]:
+    """The names that Keras did not make up."""
+    return [operation.name for operation in operations if not _numbered(operation)]
 
 
 def _of_one_term(operation: Any) -> list[Any]:
