@@ -48,8 +48,9 @@ def lesion_table(
     add(frame, "delta", numbers.delta, rows)
     frame["p_value"] = at(numbers.p_values, rows)
     # The intact network is no test, and counts for no correction; of detections there are no tests.
-    intact = 1.0 if frame["p_value"].notna().any() else np.nan
-    frame["p_holm"] = np.concatenate([[intact], holm(frame["p_value"].to_numpy()[1:])])
+    p_values = frame["p_value"].to_numpy(dtype=float)
+    intact = np.nan if np.isnan(p_values).all() else 1.0
+    frame["p_holm"] = np.concatenate([[intact], holm(p_values[1:])])
     for name, band in numbers.others.items():
         frame[name] = at(band.mean, rows)
     for name, band in numbers.others.items():

@@ -15,7 +15,7 @@ from resanalysis.view.cut import Cut, Cutter
 from resanalysis.view.errors import UnravelError
 from resanalysis.view.naming import module_path
 from resanalysis.view.sources import sources_of
-from resanalysis.view.trunk import chain_from, flow_to
+from resanalysis.view.trunk import chain_from, flow_to, weights_behind
 
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
 
@@ -40,8 +40,7 @@ def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNe
         )
     # The classifier stays: without it there are no classes to be right or wrong about.
     layers = starts[:-1]
-    # A layer begins at the chain's node before it; there is one, as the first node starts none.
-    spans = [Cut(chain[start - 1], chain[_layer_end(chain, start)]) for start in layers]
+    spans = [Cut(_layer_entry(chain, start), chain[_layer_end(chain, start)]) for start in layers]
     bridges = bridges_between(spans)
     head = Cut(spans[-1].end, output, is_head=True)
     cutter = cutter_of(captured, spans, bridges, head)
@@ -98,19 +97,46 @@ def _longest_chain(graph: fx.Graph, output: fx.Node) -> tuple[fx.Node, ...]:
 def _layer_starts(captured: Captured, chain: tuple[fx.Node, ...]) -> list[int]:
     """The positions on the chain of the operations that read a weight matrix."""
     parameters = dict(captured.module.named_parameters(remove_duplicate=False))
-    return [
-        index
-        for index, node in enumerate(chain)
-        if index and any(is_matrix(before, parameters) for before in node.all_input_nodes)
-    ]
+    on_chain = set(chain)
+
+    def reads_a_matrix(node: fx.Node) -> bool:
+        beside = [before for before in node.all_input_nodes if before not in on_chain]
+        # Read as it is kept, or turned before (Keras' kernels).
+        return any(
+            is_matrix(weight, parameters) for before in beside for weight in weights_behind(before)
+        )
+
+    return [index for index, node in enumerate(chain) if index and reads_a_matrix(node)]
+
+
+def _layer_entry(chain: tuple[fx.Node, ...], start: int) -> fx.Node:
+    """The chain's node before a layer; there is one, as the first node starts none."""
+    index = start - 1
+    while index and _is_turn(chain[index]) and _same_module(chain[index], chain[start]):
+        index -= 1
+    return chain[index]
 
 
 def _layer_end(chain: tuple[fx.Node, ...], start: int) -> int:
     end = start
-    while end + 1 < len(chain):
-        target = chain[end + 1].target
-        pointwise = torch.Tag.pointwise in getattr(target, "tags", ())
-        if not pointwise and not any(norm in str(target) for norm in _NORMS):
+    for index in range(start + 1, len(chain)):
+        node = chain[index]
+        pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+        if pointwise or any(norm in str(node.target) for norm in _NORMS):
+            end = index
+        elif not _is_turn(node):
             break
-        end += 1
+        elif _same_module(
+            node, chain[end]
+        ):  # turned back; else on to the next, a norm or a pooling
+            end = index
     return end
+
+
+def _is_turn(node: fx.Node) -> bool:
+    """Whether it exchanges dimensions, as Keras does around each convolution and batch norm."""
+    return node.target is torch.ops.aten.permute.default
+
+
+def _same_module(one: fx.Node, other: fx.Node) -> bool:
+    return bool(module_path(one)) and module_path(one) == module_path(other)

@@ -308,11 +308,11 @@ def between(
             seen.add(node)
             todo.extend(node.all_input_nodes)
         else:
-            seen |= _weights_behind(node)
+            seen |= weights_behind(node)
     return seen
 
 
-def _weights_behind(node: fx.Node) -> set[fx.Node]:
+def weights_behind(node: fx.Node) -> set[fx.Node]:
     """The weights that alone decide a node's value; none where an input has a say in it, as in a mask."""
     found: set[fx.Node] = set()
     todo, done = [node], {node}

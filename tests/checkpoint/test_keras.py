@@ -273,6 +273,22 @@ def test_a_sum_is_named_by_what_one_of_its_terms_alone_is_made_from() -> None:
     assert named == ["block2", "block3", sums[2]]  # the last has both blocks in its branch
 
 
+def test_layers_whose_kernels_are_turned_are_a_plain_chain() -> None:
+    from resanalysis.checkpoint.keras_module import wrapped
+
+    layers = keras.layers
+    x = image = keras.Input((8, 8, 3))
+    for name in ("one", "two", "three"):
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name=name)(x)
+        x = layers.BatchNormalization()(x) if name == "two" else layers.MaxPooling2D(2)(x)
+    model = keras.Model(image, layers.Dense(5, name="classes")(layers.Flatten()(x)))
+    network = ra.unravel(wrapped(model, "model"), torch.randn(2, 3, 8, 8), plain=True)
+    assert [unit.name for unit in network.units] == ["one", "two", "three"]
+    assert [unit.parameters for unit in network.units] == [112, 148 + 8, 148]
+    assert [unit.in_shape for unit in network.units[1:]] == [(4, 4, 4), (4, 4, 4)]
+    assert [unit.deletable for unit in network.units] == [False, True, True]
+
+
 def test_a_model_that_keras_cannot_make_here_is_said_in_one_line() -> None:
     with pytest.raises(CheckpointError, match="not available with the torch backend") as error:
         load("keras:NASNetMobile?weights=none")
