@@ -33,9 +33,9 @@ def from_keras(name: str) -> tuple[nn.Module, ModelInfo]:
         try:
             model = builder(weights="imagenet" if trained else None, classifier_activation=None)
         except Exception as error:
+            without = f"; random weights are keras:{name}?weights=none" if trained else ""
             raise CheckpointError(
-                f"keras:{name} cannot be made ({type(error).__name__}: {first_line(error)}); random "
-                f"weights are keras:{name}?weights=none"
+                f"keras:{name} cannot be made ({type(error).__name__}: {first_line(error)}){without}"
             ) from None
         images, reversed_channels = _preprocessing(builder, input_size(model))
         module = wrapped(model, f"keras:{name}", reversed_channels=reversed_channels)

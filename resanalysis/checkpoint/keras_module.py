@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections import Counter
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from resanalysis.checkpoint.errors import CheckpointError
-
-_SUMS = {"Add", "CustomScaleLayer"}
-"""Layers that add up what they are given; the second is InceptionResNetV2's."""
+from resanalysis.checkpoint.keras_names import paths_of
 
 
 class KerasLayer(nn.Module):
@@ -83,16 +80,29 @@ class LeftOut(nn.Module):
         return x
 
 
+class KerasOperation(nn.Module):
+    """What is no layer but a function, such as the sum that ``x + y`` is; a module, so that it has a name."""
+
+    def __init__(self, operation: Any) -> None:
+        super().__init__()
+        self._run = lambda *args, **kwargs: operation(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs)
+
+
 class KerasGraph(nn.Module):
     """The layers of a functional model, called in its order."""
 
     def __init__(self, model: Any, left_out: Any = None) -> None:
         super().__init__()
-        self.names = _free_names(self, part_names(model))
-        for operation in model.operations:
-            part = _part(operation, left_out)
-            if part is not None:
-                self.add_module(self.names[operation.name], part)
+        self.paths = paths_of(model, taken=dir(self))
+        parts = {operation.name: _part(operation, left_out) for operation in model.operations}
+        # A module before those inside it.
+        for name, path in sorted(self.paths.items(), key=lambda item: item[1].count(".")):
+            owner, _, own = path.rpartition(".")
+            if parts[name] is not None:
+                self.get_submodule(owner).add_module(own, parts[name])
 
         def run(inputs: list[Any], chosen: Any) -> Any:
             return model._run_through_graph(inputs, operation_fn=chosen)
@@ -101,8 +111,7 @@ class KerasGraph(nn.Module):
 
     def forward(self, *inputs: Any, **_kwargs: Any) -> Any:
         found = self._run(
-            list(inputs),
-            lambda operation: self._modules.get(self.names[operation.name]) or operation,
+            list(inputs), lambda operation: self.get_submodule(self.paths[operation.name])
         )
         return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found
 
@@ -146,11 +155,13 @@ def functional_of(model: Any) -> Any | None:
 
 
 def _part(operation: Any, left_out: Any) -> nn.Module | None:
-    """The module for a layer; ``None`` for inputs, and for functions such as ``keras.ops.add``."""
+    """The module for a layer, or for a function such as ``keras.ops.add``; ``None`` for inputs."""
     if operation is left_out:
         return LeftOut()
-    if not isinstance(operation, nn.Module) or type(operation).__name__ == "InputLayer":
+    if type(operation).__name__ == "InputLayer":
         return None
+    if not isinstance(operation, nn.Module):
+        return KerasOperation(operation)
     inner = functional_of(operation) if hasattr(operation, "layers") else None
     return KerasLayer(operation) if inner is None else KerasGraph(inner, left_out)
 
@@ -158,62 +169,6 @@ def _part(operation: Any, left_out: Any) -> nn.Module | None:
 def _own_name(variable: Any, layer: Any) -> str:
     """``kernel`` for ``stem/kernel``."""
     return re.sub(r"\W", "_", variable.path.removeprefix(f"{layer.name}/"))
-
-
-def _free_names(module: nn.Module, names: dict[str, str]) -> dict[str, str]:
-    """The names without dots, and not those of a module's own attributes."""
-    clean = {key: name.replace(".", "_") for key, name in names.items()}
-    return {
-        key: f"{name}_" if hasattr(module, name) or not name else name
-        for key, name in clean.items()
-    }
-
-
-def part_names(model: Any) -> dict[str, str]:
-    """What to call each operation: its Keras name, and a sum after its block.
-
-    The units of a residual network are named after their sums: ``conv2_block1``, where Keras' sum is called
-    ``conv2_block1_out``, as other layers of that block begin the same way.
-    """
-    own = [operation.name for operation in model.operations]
-    blocks = {
-        operation.name: _block(operation)
-        for operation in model.operations
-        if type(operation).__name__ in _SUMS
-    }
-    often = Counter([*own, *blocks.values()])
-    return {name: blocks[name] if often[blocks.get(name, "")] == 1 else name for name in own}
-
-
-def _block(operation: Any) -> str:
-    """What the names of a sum and of a layer before it both begin with; ``""`` where nothing is shared."""
-    before = [
-        parent.operation
-        for node in operation._inbound_nodes[:1]
-        for parent in node.parent_nodes
-        if not _numbered(parent.operation)
-    ]
-    if not before:
-        return ""
-    if _numbered(operation):  # Its own name says nothing, the branch's last layer has the block's.
-        return before[-1].name.rpartition("_")[0]
-    return max((_shared_words(operation.name, layer.name) for layer in before), key=len)
-
-
-def _numbered(operation: Any) -> bool:
-    """Whether Keras made up the name: ``conv2d_3``."""
-    kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(operation).__name__).lower()
-    name = re.sub(r"_\d+$", "", operation.name)
-    return name.replace("_", "") == kind.replace("_", "")
-
-
-def _shared_words(first: str, second: str) -> str:
-    shared: list[str] = []
-    for one, other in zip(first.split("_"), second.split("_"), strict=False):
-        if one != other:
-            break
-        shared.append(one)
-    return "_".join(shared)
 
 
 def channels_last(model: Any) -> bool:

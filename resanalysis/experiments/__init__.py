@@ -22,6 +22,9 @@ def _residual(subject: Any) -> bool:
     )
 
 
+_GRADIENTS_NEED = "one label an example, and units with skips in one chain that the head reads once"
+
+
 def _paths_in_report(subject: Any) -> dict[str, Any] | None:
     skips = any(unit.skip_kind != "none" for unit in subject.network.units)
     return {} if skips else None
@@ -114,6 +117,7 @@ EXPERIMENTS = (
         "how long are the 2ⁿ paths?",
         takes="view",
         in_report=_paths_in_report,
+        needs="units with skips",
         work=work.nothing,
     ),
     Experiment(
@@ -121,6 +125,7 @@ EXPERIMENTS = (
         "which path lengths carry the gradient: summed exactly over all 2ⁿ paths, RMS, and sampled",
         curve=("length", "signed_share"),
         in_report=_gradients_in_report,
+        needs=_GRADIENTS_NEED,
         flags=(("images", "--limit"),),
         work=work.lengths,
     ),
@@ -129,6 +134,7 @@ EXPERIMENTS = (
         "which units carry the gradient of each path length?",
         command="gradients",
         in_report=_unit_share_in_report,
+        needs=_GRADIENTS_NEED,
         flags=(("images", "--limit"),),
         always=("--units",),
         work=work.unit_lengths,
@@ -154,6 +160,7 @@ EXPERIMENTS = (
         page="resanalysis.experiments.refinement_page:refinement_page",
         drawn_with=(("depth", "refinement_depth"),),
         in_report=lambda subject: {} if len(subject.data or ()) > 0 else None,
+        needs="examples",
         work=work.forward_and_back,
     ),
     Experiment(
@@ -172,6 +179,7 @@ EXPERIMENTS = (
         "interactions",
         "do units depend on each other? the damage of every pair against the sum of the two",
         in_report=_interactions_in_report,
+        needs=f"one label an example, and 2 to {MOST_UNITS_PAIRED} units that can be deleted",
         work=work.pairs,
     ),
     Experiment(
@@ -179,12 +187,14 @@ EXPERIMENTS = (
         "what is each unit worth, over all orders in which units can go?",
         curve=("unit", "value"),
         in_report=_shapley_in_report,
+        needs="one label an example, and units that can be deleted",
         work=work.growing,
     ),
     Experiment(
         "effects",
         "what does skipping a unit do to each later one, directly and in all?",
         in_report=_effects_in_report,
+        needs="examples, and a unit before the last that can be deleted",
         work=work.each_effect,
     ),
     Experiment(
@@ -194,6 +204,7 @@ EXPERIMENTS = (
         drawn_with=(("orders", "scaling_orders"),),
         curve=("factor", "error"),
         in_report=_scaling_in_report,
+        needs="units with skips",
         work=work.factors,
     ),
 )

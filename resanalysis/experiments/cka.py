@@ -50,6 +50,11 @@ def cka(
         )
     if running.pop("batch_size", None) is not None:
         raise ResanalysisError("the batches of CKA are its minibatches: give minibatch instead")
+    if not data.one_size:
+        raise ResanalysisError(
+            "CKA compares the streams of examples with each other, and images of several sizes have streams of "
+            "several sizes: give it images of one size"
+        )
     views = [one if device is None else one.to(device) for one in (network, other or network)]
     shape = views[0].units[0].in_shape
     running["batch_size"] = max(1, minibatch // (shape[0] if len(shape) == 2 else 1))

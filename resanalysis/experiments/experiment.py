@@ -47,6 +47,7 @@ class Experiment:
     streams : whether it needs no more than one unit's weights in memory (``--stream-weights``).
     drawn_beside : tables beside its own that have a figure of their own, ``figures/STEM.py``.
     in_report : from the subject to the options it has in a report, or ``None`` where it does not apply.
+    needs : where it may not apply, what it needs.
     """
 
     stem: str
@@ -60,6 +61,7 @@ class Experiment:
     streams: bool = False
     drawn_beside: tuple[str, ...] = ()
     in_report: Chooses = _as_it_is
+    needs: str = ""
     work: Works = once
     flags: tuple[tuple[str, str], ...] = ()
     always: tuple[str, ...] = ()

@@ -47,8 +47,10 @@ def lesion_table(
     add(frame, "error", numbers.error, rows)
     add(frame, "delta", numbers.delta, rows)
     frame["p_value"] = at(numbers.p_values, rows)
-    # The intact network is no test, and counts for no correction.
-    frame["p_holm"] = np.concatenate([[1.0], holm(frame["p_value"].to_numpy()[1:])])
+    # The intact network is no test, and counts for no correction; of detections there are no tests.
+    p_values = frame["p_value"].to_numpy(dtype=float)
+    intact = np.nan if np.isnan(p_values).all() else 1.0
+    frame["p_holm"] = np.concatenate([[intact], holm(p_values[1:])])
     for name, band in numbers.others.items():
         frame[name] = at(band.mean, rows)
     for name, band in numbers.others.items():

@@ -62,6 +62,8 @@ def add_speed_ups(
 
 
 def _timed_size(network: ResidualNetwork, data: Dataset, running: Running) -> int:
+    if not data.one_size:
+        return 1
     most = TIMED_BATCH if network.device.type == "cpu" else 256
     size = running.batch_size or min(chosen_batch_size(network, len(data)), most)
     return min(network.batch_size or size, len(data))

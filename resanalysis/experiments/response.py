@@ -258,6 +258,8 @@ def _device_of(model: nn.Module) -> torch.device:
 
 def _images_at_once(data: Dataset, device: torch.device) -> int:
     """A model that was not unraveled has no stream to go by; a first layer makes some five times its input."""
+    if not data.one_size:
+        return 1
     leaves = pytree.tree_leaves(data.batch(0, 1)[0])
     sizes = [leaf.numel() * leaf.itemsize for leaf in leaves if isinstance(leaf, Tensor)]
     return examples_at_once(device, len(data), 5 * max(sizes, default=1))

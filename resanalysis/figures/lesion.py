@@ -169,11 +169,12 @@ def lesion(
 
 TITLE = "Each unit deleted alone"
 HOW_TO_READ = (
-    "What deleting one unit's branch adds to the error of the intact network, its skip left in place. Conclude "
-    "from points at zero that no single unit is needed. Bars are 95 % intervals of the paired difference over "
-    "examples; filled points differ from the intact network after Holm's correction over units (exact McNemar "
-    "tests, 5 %). Squares, where there are any: with batch-norm statistics estimated anew for each network, "
-    "against the intact one treated alike."
+    "What deleting one unit's branch adds to the error (of detections, to mAP and AP50) of the intact network, "
+    "its skip left in place. Conclude from points at zero that no single unit is needed. Bars are 95 % "
+    "intervals of the paired difference over examples; filled points differ from the intact network after "
+    "Holm's correction over units (exact McNemar tests, 5 %), but of detections, where all are filled, "
+    "nothing is tested. Squares, where there are any: with batch-norm statistics estimated anew for each "
+    "network, against the intact one treated alike."
 )
 
 

@@ -151,8 +151,9 @@ def _one_scale(axes: list[Axes]) -> None:
 
 TITLE = "Many units deleted together"
 HOW_TO_READ = (
-    "Error with k units deleted at random; each draw deletes one more unit of the same random order. "
-    "Conclude from a smooth rise that the network degrades like an ensemble that loses members. The line "
+    "Error (of detections, mAP) with k units deleted at random; each draw deletes one more unit of the same "
+    "random order. Conclude from a smooth change that the network degrades like an ensemble that loses "
+    "members. The line "
     "is the median over draws and the bands hold the middle half and 90 % of them; the points are the mean, "
     "with its 95 % interval over draws and examples (a two-way bootstrap). Green, where it is there: with "
     "batch-norm statistics estimated anew for each network; the green line is the intact one, treated alike."

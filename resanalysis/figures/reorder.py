@@ -157,8 +157,9 @@ def _in_place(frame: pd.DataFrame) -> pd.DataFrame | None:
 
 TITLE = "Units in another order"
 HOW_TO_READ = (
-    "Error against Kendall's tau between the new order and the trained one, over all units, also those "
-    "that cannot move. Conclude from a smooth rise that units are not tied to their place. A dot is an "
+    "Error (of detections, mAP) against Kendall's tau between the new order and the trained one, over all "
+    "units, also those that cannot move. Conclude from a smooth change that units are not tied to their "
+    "place. A dot is an "
     "order, coloured by whether it moves the first unit; the marks are means of a bin of tau with 95 % "
     "intervals over orders and examples (a two-way bootstrap). Dotted, where it is there: with "
     "batch-norm statistics estimated anew for each order."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import torch
@@ -49,13 +50,19 @@ def require_rows(example: Inputs) -> None:
 
 
 def random_like(example: Inputs) -> Inputs:
-    """Standard normal numbers instead of every float of the example; whole numbers stay."""
+    """Normal numbers of the same mean and spread instead of every float; whole numbers stay.
+
+    What is far from all that a model was made for it may amplify until the last digit decides.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def fresh(value: Any) -> Any:
         if isinstance(value, Tensor) and value.is_floating_point():
             noise = torch.randn(value.shape, generator=generator)
-            return noise.to(value.device, value.dtype)
+            mean, spread = float(value.double().mean()), float(value.double().std(correction=0))
+            if not isfinite(spread) or not spread:
+                mean, spread = 0.0, 1.0  # masks of -inf, and an example of one number
+            return (mean + spread * noise).to(value.device, value.dtype)
         return value
 
     return pytree.tree_map(fresh, example)

@@ -14,7 +14,8 @@ from resanalysis.view.capture import Captured
 from resanalysis.view.cut import Cut, Cutter
 from resanalysis.view.errors import UnravelError
 from resanalysis.view.naming import module_path
-from resanalysis.view.trunk import Trunk, float_graph, trunk_from
+from resanalysis.view.sources import sources_of
+from resanalysis.view.trunk import chain_from, flow_to, weights_behind
 
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
 
@@ -30,8 +31,8 @@ def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNe
 
     Source: Veit et al. 2016, §4.1 (deleting layers of a VGG network).
     """
-    trunk = _longest_trunk(captured.module.graph, output)
-    starts = _layer_starts(captured, trunk)
+    chain = _longest_chain(captured.module.graph, output)
+    starts = _layer_starts(captured, chain)
     if len(starts) < 2:
         raise UnravelError(
             f"{name} has no chain of plain layers: {len(starts)} layers with weights lie on the way of "
@@ -39,12 +40,11 @@ def assemble_plain(captured: Captured, output: fx.Node, name: str) -> ResidualNe
         )
     # The classifier stays: without it there are no classes to be right or wrong about.
     layers = starts[:-1]
-    # A layer begins at the trunk's node before it; there is one, as the first node starts none.
-    spans = [Cut(trunk.nodes[start - 1], trunk.nodes[_layer_end(trunk, start)]) for start in layers]
+    spans = [Cut(_layer_entry(chain, start), chain[_layer_end(chain, start)]) for start in layers]
     bridges = bridges_between(spans)
     head = Cut(spans[-1].end, output, is_head=True)
     cutter = cutter_of(captured, spans, bridges, head)
-    paths = [module_path(trunk.nodes[start]) for start in layers]
+    paths = [module_path(chain[start]) for start in layers]
     return ResidualNetwork(
         stem=cutter.stem(spans[0].start),
         units=_units(spans, stages(spans, bridges), paths, cutter),
@@ -80,32 +80,63 @@ def _units(
     return tuple(units)
 
 
-def _longest_trunk(graph: fx.Graph, output: fx.Node) -> Trunk:
-    flow = float_graph(graph)
-    flow = flow.subgraph(nx.ancestors(flow, output) | {output})
-    sources = [node for node in flow if flow.in_degree(node) == 0]
-    if not sources:
-        raise UnravelError("the model's output does not depend on a float tensor")
-    trunks = [trunk_from(flow, source, output) for source in sources]
-    return max(trunks, key=lambda trunk: len(trunk.nodes))
-
-
-def _layer_starts(captured: Captured, trunk: Trunk) -> list[int]:
-    """The positions on the trunk of the operations that read a weight matrix."""
-    parameters = dict(captured.module.named_parameters(remove_duplicate=False))
-    return [
-        index
-        for index, node in enumerate(trunk.nodes)
-        if index and any(is_matrix(before, parameters) for before in node.all_input_nodes)
-    ]
-
-
-def _layer_end(trunk: Trunk, start: int) -> int:
-    end = start
-    while end + 1 < len(trunk.nodes):
-        target = trunk.nodes[end + 1].target
-        pointwise = torch.Tag.pointwise in getattr(target, "tags", ())
-        if not pointwise and not any(norm in str(target) for norm in _NORMS):
+def _longest_chain(graph: fx.Graph, output: fx.Node) -> tuple[fx.Node, ...]:
+    """The chain with the most tensors that every path passes; of two, from the first source."""
+    flow = flow_to(graph, output)
+    best: tuple[fx.Node, ...] = ()
+    # Longest first by what is possible, so that most sources, each a kernel, need no search.
+    for source in sorted(sources_of(flow), key=lambda source: source.stream, reverse=True):
+        if source.stream <= len(best):
             break
-        end += 1
+        stream = nx.descendants(flow, source.node) | {source.node}
+        chain = chain_from(flow.subgraph(stream), source.node, output)
+        best = max(best, chain, key=len)
+    return best
+
+
+def _layer_starts(captured: Captured, chain: tuple[fx.Node, ...]) -> list[int]:
+    """The positions on the chain of the operations that read a weight matrix."""
+    parameters = dict(captured.module.named_parameters(remove_duplicate=False))
+    on_chain = set(chain)
+
+    def reads_a_matrix(node: fx.Node) -> bool:
+        beside = [before for before in node.all_input_nodes if before not in on_chain]
+        # Read as it is kept, or turned before (Keras' kernels).
+        return any(
+            is_matrix(weight, parameters) for before in beside for weight in weights_behind(before)
+        )
+
+    return [index for index, node in enumerate(chain) if index and reads_a_matrix(node)]
+
+
+def _layer_entry(chain: tuple[fx.Node, ...], start: int) -> fx.Node:
+    """The chain's node before a layer; there is one, as the first node starts none."""
+    index = start - 1
+    while index and _is_turn(chain[index]) and _same_module(chain[index], chain[start]):
+        index -= 1
+    return chain[index]
+
+
+def _layer_end(chain: tuple[fx.Node, ...], start: int) -> int:
+    end = start
+    for index in range(start + 1, len(chain)):
+        node = chain[index]
+        pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+        if pointwise or any(norm in str(node.target) for norm in _NORMS):
+            end = index
+        elif not _is_turn(node):
+            break
+        elif _same_module(
+            node, chain[end]
+        ):  # turned back; else on to the next, a norm or a pooling
+            end = index
     return end
+
+
+def _is_turn(node: fx.Node) -> bool:
+    """Whether it exchanges dimensions, as Keras does around each convolution and batch norm."""
+    return node.target is torch.ops.aten.permute.default
+
+
+def _same_module(one: fx.Node, other: fx.Node) -> bool:
+    return bool(module_path(one)) and module_path(one) == module_path(other)

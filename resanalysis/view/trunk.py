@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from resanalysis.view.errors import UnravelError
+from resanalysis.view.sources import Source, sources_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,46 +75,75 @@ def find_trunk(graph: fx.Graph, output: fx.Node) -> Trunk:
     ------
     UnravelError : if none has a residual addition; says what the graph holds instead.
     """
+    flow = flow_to(graph, output)
+    fed = _fed_by_inputs(flow)
+    sources = sources_of(flow, filter(_is_addition, flow))
+    best: tuple[tuple[int, int, int], Trunk] | None = None
+    # Longest first by what is possible, so that most need no search: a chain from a later layer's weights has
+    # fewer units than one that was found.
+    for place, source in sorted(
+        enumerate(sources), key=lambda item: _possible(*item), reverse=True
+    ):
+        if best is not None and _possible(place, source) < best[0]:
+            break
+        trunk = _trunk_from(flow, source.node, output, fed)
+        # Behind the sum of two sources both have the same chain: then the one with more operations before that
+        # sum, the stream and not a table that is added to it; then the first.
+        rank = (len(trunk.additions), len(trunk.stream), -place)
+        if best is None or rank > best[0]:
+            best = rank, trunk
+    if best is None or not best[1].additions:
+        raise UnravelError(_nothing_found(flow, max(source.additions for source in sources)))
+    return best[1]
+
+
+def _possible(place: int, source: Source) -> tuple[int, int, int]:
+    """No trunk from this source ranks higher."""
+    return source.additions, source.stream, -place
+
+
+def flow_to(graph: fx.Graph, output: fx.Node) -> nx.DiGraph[fx.Node]:
+    """The part of ``float_graph`` that leads to ``output``.
+
+    What leads to other outputs alone has chains of its own, and would be counted into this one's.
+
+    Raises
+    ------
+    UnravelError : if none does.
+    """
     flow = float_graph(graph)
     if output not in flow:
         raise UnravelError("the model's output does not depend on a float tensor")
-    # What leads to other outputs alone has chains of its own, and would be counted into this one's.
-    relevant = nx.ancestors(flow, output) | {output}
-    flow = flow.subgraph(relevant)
-    sources = [node for node in graph.nodes if node in flow and flow.in_degree(node) == 0]
-    best: Trunk | None = None
-    for source in sources:
-        trunk = trunk_from(flow, source, output)
-        # Behind the sum of two sources both have the same chain: then the one with more operations before that
-        # sum, the stream and not a table that is added to it.
-        if best is None or _rank(trunk) > _rank(best):
-            best = trunk
-    if best is None or not best.additions:
-        raise UnravelError(_nothing_found(flow))
-    return best
+    # A copy: a view of a graph looks every node up again whenever it is read.
+    return flow.subgraph(nx.ancestors(flow, output) | {output}).copy()
 
 
-def _rank(trunk: Trunk) -> tuple[int, int]:
-    return len(trunk.additions), len(trunk.stream)
-
-
-def trunk_from(flow: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node) -> Trunk:
+def _trunk_from(
+    flow: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node, fed: set[fx.Node]
+) -> Trunk:
     """The nodes that dominate ``output`` as seen from ``source``, and the additions among them."""
     stream = nx.descendants(flow, source) | {source}
-    beside = _fed_by_inputs(flow) - stream
+    beside = fed - stream
+    nodes = chain_from(flow.subgraph(stream), source, output)
+    found = (
+        _residual_addition(node, split, stream, beside) for split, node in itertools.pairwise(nodes)
+    )
+    return Trunk(nodes, tuple(a for a in found if a is not None), frozenset(stream))
+
+
+def chain_from(
+    stream: nx.DiGraph[fx.Node], source: fx.Node, output: fx.Node
+) -> tuple[fx.Node, ...]:
+    """What every path from ``source`` to ``output`` passes, in order."""
     # Cooper, Harvey and Kennedy's algorithm: two passes over a graph without circles, whatever the number of
     # paths.
-    dominator = nx.immediate_dominators(flow.subgraph(stream), source)
+    dominator = nx.immediate_dominators(stream, source)
     # Each tensor has one immediate dominator, so those of the output are a chain: every path passes all of
     # them, in this order. What lies between two neighbours is a unit, or a layer.
     nodes = [output]
     while nodes[-1] is not source:
         nodes.append(dominator[nodes[-1]])
-    nodes.reverse()
-    found = (
-        _residual_addition(node, split, stream, beside) for split, node in itertools.pairwise(nodes)
-    )
-    return Trunk(tuple(nodes), tuple(a for a in found if a is not None), frozenset(stream))
+    return tuple(reversed(nodes))
 
 
 def _is_addition(node: fx.Node) -> bool:
@@ -278,11 +308,11 @@ def between(
             seen.add(node)
             todo.extend(node.all_input_nodes)
         else:
-            seen |= _weights_behind(node)
+            seen |= weights_behind(node)
     return seen
 
 
-def _weights_behind(node: fx.Node) -> set[fx.Node]:
+def weights_behind(node: fx.Node) -> set[fx.Node]:
     """The weights that alone decide a node's value; none where an input has a say in it, as in a mask."""
     found: set[fx.Node] = set()
     todo, done = [node], {node}
@@ -313,19 +343,20 @@ def _weight(operand: fx.Node, split: fx.Node, stream: set[fx.Node]) -> tuple[int
     return tensors, pointwise, len(operations)
 
 
-def _nothing_found(flow: nx.DiGraph[fx.Node]) -> str:
-    additions = sum(_is_addition(node) for node in flow)
+def _nothing_found(flow: nx.DiGraph[fx.Node], additions: int) -> str:
+    """Why there is no chain, and what to try; ``additions`` are those that could join a skip."""
     joined = sum(str(node.target).startswith("aten.cat.") for node in flow)
     operations = sum(node.op != "placeholder" for node in flow)
     what = f"{operations} tensor operations, {additions} additions"
     if joined:
         what += f", {joined} concatenations"
     why = (
-        "there is no addition of two tensors at all"
+        "there is no addition of two tensors that are made from its input"
         if not additions
         else "none of them joins two paths that part at one tensor every path to the output passes"
     )
     return (
         f"no chain of residual units was found: the graph has {what}, and {why}. If a part of the model "
-        "is residual, name it with --submodule PATH; a network without skips is read with plain=True"
+        "is residual, name it with --submodule PATH; a network without skips is read with --plain "
+        "(plain=True in Python)"
     )

@@ -191,6 +191,123 @@ def test_sequential_models_and_models_inside_models() -> None:
     torch.testing.assert_close(wrapped(ending, "ending")(raw), module(raw))
 
 
+def residual(names: list[tuple[str | None, ...]], *, shared: bool = False) -> Any:
+    """Units named (convolution, sum, what follows or precedes); ``None`` leaves a name to Keras.
+
+    ``shared`` puts the activation before the convolution and the projection, and nothing behind the sum.
+    """
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(image)
+    for number, (convolution, total, activation) in enumerate(names):
+        if shared:
+            x = layers.ReLU(name=activation)(x)
+        width = 4 + 2 * shared * number
+        y = layers.Conv2D(width, 3, padding="same", name=convolution)(x)
+        if shared:
+            x, y = layers.Conv2D(width, 1)(x), layers.BatchNormalization()(y)
+        x = x + y if total == "+" else layers.Add(name=total)([x, y])
+        if not shared:
+            x = layers.Activation("relu", name=activation)(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(5, name="classes")(x))
+
+
+@pytest.mark.parametrize(
+    ("names", "units"),
+    [
+        ([("a_conv", "a_add", "a_out"), ("b_conv", "b_add", "b_out")], ["a", "b"]),
+        ([("a_conv", None, None), ("b_conv", None, None)], ["a", "b"]),
+        ([("a_conv", "+", None), ("b_conv", "+", None)], ["a", "b"]),
+        ([(None, "one", None), (None, "two", None)], ["one", "two"]),
+        # The first block's name begins the second's.
+        ([("c_conv", "c_add", "c_out"), ("c_2_conv", "c_2_add", "c_2_out")], ["c", "c_2"]),
+    ],
+)
+def test_the_activation_behind_a_sum_belongs_to_its_unit(
+    names: list[tuple[str | None, ...]], units: list[str]
+) -> None:
+    """Else it would stand between the units, and each would be a stage of its own."""
+    from resanalysis.checkpoint.keras_module import wrapped
+
+    model = residual(names)
+    raw = torch.from_numpy(images(4)[0]).float() / 255
+    network = ra.unravel(wrapped(model, "model"), raw)
+    assert [unit.name for unit in network.units] == units
+    assert [unit.stage for unit in network.units] == [0, 0]
+    assert network.bridges == (None, None)
+    for unit in network.units:
+        h = torch.randn(2, *unit.in_shape)
+        torch.testing.assert_close(unit.without_branch(h, ()), h.relu())
+    expected = model(raw.permute(0, 2, 3, 1), training=False)
+    torch.testing.assert_close(network(raw), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_activation_that_skip_and_branch_share_belongs_to_the_next_unit() -> None:
+    from resanalysis.checkpoint.keras_module import wrapped
+
+    model = residual([("a_conv", "a_add", "a_relu"), ("b_conv", "b_add", "b_relu")], shared=True)
+    network = ra.unravel(wrapped(model, "model"), torch.randn(2, 3, 8, 8))
+    assert [unit.name for unit in network.units] == ["a", "b"]
+    assert network.bridges == (None, None)
+    h = torch.randn(2, *network.units[1].in_shape)
+    # What is negative is lost to the skip too: the activation is within the unit.
+    torch.testing.assert_close(network.units[1](h, ()), network.units[1](h.relu(), ()))
+
+
+def test_a_sum_is_named_by_what_one_of_its_terms_alone_is_made_from() -> None:
+    """Xception's and ConvNeXt's sums have no names of their own."""
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = stem = layers.Conv2D(4, 1, name="block1_conv")(image)
+    for number in (2, 3):
+        y = layers.Conv2D(4, 1, name=f"block{number}_conv1")(x)
+        y = layers.Conv2D(4, 1, name=f"block{number}_conv2")(layers.ReLU()(y))
+        y = layers.BatchNormalization(name=f"block{number}_conv2_bn")(y)
+        x = layers.Add()([layers.Conv2D(4, 1)(x), y])
+    from resanalysis.checkpoint.keras_names import paths_of
+
+    model = keras.Model(image, layers.Flatten()(layers.add([x, stem])))
+    sums = [layer.name for layer in model.layers if isinstance(layer, layers.Add)]
+    named = [paths_of(model)[name] for name in sums]
+    assert named == ["block2", "block3", sums[2]]  # the last has both blocks in its branch
+
+
+def test_layers_whose_kernels_are_turned_are_a_plain_chain() -> None:
+    from resanalysis.checkpoint.keras_module import wrapped
+
+    layers = keras.layers
+    x = image = keras.Input((8, 8, 3))
+    for name in ("one", "two", "three"):
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name=name)(x)
+        x = layers.BatchNormalization()(x) if name == "two" else layers.MaxPooling2D(2)(x)
+    model = keras.Model(image, layers.Dense(5, name="classes")(layers.Flatten()(x)))
+    network = ra.unravel(wrapped(model, "model"), torch.randn(2, 3, 8, 8), plain=True)
+    assert [unit.name for unit in network.units] == ["one", "two", "three"]
+    assert [unit.parameters for unit in network.units] == [112, 148 + 8, 148]
+    assert [unit.in_shape for unit in network.units[1:]] == [(4, 4, 4), (4, 4, 4)]
+    assert [unit.deletable for unit in network.units] == [False, True, True]
+
+
+def test_a_model_that_keras_cannot_make_here_is_said_in_one_line() -> None:
+    with pytest.raises(CheckpointError, match="not available with the torch backend") as error:
+        load("keras:NASNetMobile?weights=none")
+    assert "?weights=none" not in str(error.value)  # that was said
+
+
+def test_the_example_of_an_application_is_of_its_pixels() -> None:
+    """Noise around 0 would be a black image to a model that rescales 0 to 255 by itself."""
+    from resanalysis.checkpoint.info import ModelInfo, Preprocessing
+    from resanalysis.run.reading import _example
+
+    raw = Preprocessing((0.0, 0.0, 0.0), (1 / 255,) * 3, (3, 8, 8))
+    example = _example("keras:X", None, ModelInfo("keras:X", preprocessing=raw), None)
+    assert isinstance(example, torch.Tensor)
+    assert example.shape == (2, 3, 8, 8)
+    assert 0 <= example.min() < 20
+    assert 235 < example.max() <= 255
+
+
 @pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "MobileNetV3Small"])
 def test_applications_take_what_their_preprocess_input_makes(name: str) -> None:
     """The three kinds that there are besides torchvision's: blue first, −1 to 1, and raw."""

@@ -12,9 +12,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from resanalysis.cli import app
+from resanalysis.experiments import EXPERIMENTS
+from resanalysis.run.report.protocol import caption
 from tests.detectors import write_coco
 
 pytest.importorskip("pycocotools", reason="mean average precision needs pycocotools")
+
+LABELS = "does not apply to this model and data, it needs one label an example"
+LEFT_OUT = {
+    "gradients": LABELS, "unit_share": LABELS, "interactions": LABELS, "shapley": LABELS,
+    "cka": "CKA compares the streams of examples with each other",  # these are of two sizes
+    "scaling": "the model returns a list of 1, first a dict of boxes, scores, labels, in which",
+}  # fmt: skip
 
 MINE = """
 import torch
@@ -61,6 +70,39 @@ def test_a_lesion_writes_everything(place: Path) -> None:
     run = json.loads((place / "a" / "manifest.json").read_text())["lesion"]
     assert run["facts"]["whole_metrics"] == ["map", "ap50"]
     assert run["data_sha256"]
+    assert (
+        table["p_holm"].isna().all()
+    )  # there are no tests, and no 1 for the intact network either
+    said = caption("lesion", run)
+    assert "map, ap50 over the whole data set: bias-corrected bootstrap over examples" in said
+
+
+def test_images_of_several_sizes_are_taken_one_at_a_time(place: Path) -> None:
+    result = CliRunner().invoke(app, words(place, "response", command="response"))
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(place / "response" / "response.csv")["n"].eq(5).all()
+    result = CliRunner().invoke(app, words(place, "cka", command="cka"))
+    assert result.exit_code == 1
+    assert "images of several sizes have streams of" in " ".join(result.output.split())
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_a_report_has_every_experiment_that_a_detector_allows(place: Path) -> None:
+    result = CliRunner().invoke(app, words(place, "report", command="report"))
+    assert result.exit_code == 0, result.output
+    page = (place / "report" / "report.html").read_text(encoding="utf-8")
+    measured = {
+        "inspect", "lesion", "lesion_many", "reorder", "rearrange", "paths", "response", "stream",
+        "refinement", "prune", "effects",
+    }  # fmt: skip
+    assert measured == {experiment.stem for experiment in EXPERIMENTS} - LEFT_OUT.keys()
+    for stem in measured:
+        assert (place / "report" / f"{stem}.png").stat().st_size > 5_000, stem
+    for stem, why in LEFT_OUT.items():
+        assert f"<dt>{stem}</dt><dd>" in page
+        assert f"<dd>{why}" in page, stem
+    assert "Traceback" not in result.output
 
 
 def test_metrics_of_ones_own(place: Path) -> None:

@@ -45,17 +45,25 @@ def timm_model(name: str, **options: Any) -> Callable[[], nn.Module]:
     return make
 
 
-def keras_model() -> nn.Module:
-    if find_spec("keras") is None:  # imported, it would choose its backend
-        pytest.skip("the extra is not installed")
-    from resanalysis.checkpoint.keras_models import keras_on_torch
-    from resanalysis.checkpoint.keras_module import wrapped
+def keras_model(name: str, side: int, **options: Any) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        if find_spec("keras") is None:  # imported, it would choose its backend
+            pytest.skip("the extra is not installed")
+        from resanalysis.checkpoint.keras_models import keras_on_torch
+        from resanalysis.checkpoint.keras_module import wrapped
 
-    applications = keras_on_torch().applications
-    made = applications.ResNet50V2(
-        weights=None, input_shape=(32, 32, 3), include_top=True, classes=7
-    )
-    return wrapped(made, "ResNet50V2")
+        keras = keras_on_torch()
+        keras.src.utils.naming.reset_uids()
+        builder = getattr(keras.applications, name)
+        made = builder(weights=None, input_shape=(side, side, 3), classes=7, **options)
+        return wrapped(made, name)
+
+    return make
+
+
+def keras_image(side: int) -> Tensor:
+    """As Keras' models with a rescaling of their own take them: 0 to 255."""
+    return 255 * torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def gpt2() -> nn.Module:
@@ -135,7 +143,25 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Inputs, int, str]] = {
         timm_model("inception_resnet_v2"), torch.randn(2, 3, 96, 96), 40, "repeat.0",
     ),
     "NFNet (timm)": (timm_model("nfnet_f0"), IMAGE, 12, "stages.0.0"),
-    "ResNet50V2 (Keras)": (keras_model, torch.randn(2, 3, 32, 32), 16, "conv2_block1"),
+    "ResNet50 (Keras)": (keras_model("ResNet50", 32), IMAGE, 16, "conv2_block1"),
+    "ResNet50V2 (Keras)": (keras_model("ResNet50V2", 32), IMAGE, 16, "conv2_block1"),
+    "MobileNetV2 (Keras)": (keras_model("MobileNetV2", 32, alpha=0.35), IMAGE, 10, "block_2"),
+    "MobileNetV3Small (Keras)": (
+        keras_model("MobileNetV3Small", 32), keras_image(32), 6, "expanded_conv_2",
+    ),
+    "EfficientNetB0 (Keras)": (keras_model("EfficientNetB0", 32), keras_image(32), 9, "block2b"),
+    "EfficientNetV2B0 (Keras)": (
+        keras_model("EfficientNetV2B0", 32), keras_image(32), 15, "block2b",
+    ),
+    "ConvNeXtTiny (Keras)": (
+        keras_model("ConvNeXtTiny", 32), keras_image(32), 18, "convnext_tiny_stage_0_block_0",
+    ),
+    "Xception (Keras)": (
+        keras_model("Xception", 71), torch.randn(2, 3, 71, 71), 12, "block2",
+    ),
+    "InceptionResNetV2 (Keras)": (
+        keras_model("InceptionResNetV2", 75), torch.randn(2, 3, 75, 75), 40, "block35_1",
+    ),
 }  # fmt: skip
 
 
@@ -154,7 +180,7 @@ LONG = {
     "RegNet (timm)",
     "Inception-ResNet v2 (timm)",
     "NFNet (timm)",
-    "ResNet50V2 (Keras)",
+    *(name for name in FAMILIES if name.endswith("(Keras)")),
 }
 
 

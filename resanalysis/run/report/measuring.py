@@ -63,7 +63,7 @@ def planned(
         chosen = experiment.in_report(subject)
         if chosen is None:
             left_out[experiment.stem] = (
-                f"does not apply to this model and data: {experiment.question}"
+                f"does not apply to this model and data, it needs {experiment.needs}: {experiment.question}"
             )
         else:
             plans.append(Planned(experiment, {**chosen, **options.get(experiment.stem, {})}))

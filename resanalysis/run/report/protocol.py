@@ -69,6 +69,7 @@ def caption(stem: str, entry: Mapping[str, Any]) -> str:
         "the skip is cut here and the branch kept" if options.get("part") == "skip" else "",
         _kinds(stem, options),
         _draws(options),
+        _whole(facts),
         f"seed {entry.get('seed')}",
     ]
     return "; ".join(part for part in parts if part) + "."
@@ -78,6 +79,12 @@ def _again(facts: Mapping[str, Any]) -> str:
     n = facts.get("recalibrate")
     again = f"and once more with statistics estimated on {n} examples that are not measured"
     return again if n else ""
+
+
+def _whole(facts: Mapping[str, Any]) -> str:
+    """How the intervals of what is measured over a whole data set are made."""
+    over = facts.get("whole_interval")
+    return f"{', '.join(facts['whole_metrics'])} over the whole data set: {over}" if over else ""
 
 
 def _kinds(stem: str, options: Mapping[str, Any]) -> str:
