@@ -126,10 +126,8 @@ def _layer_end(chain: tuple[fx.Node, ...], start: int) -> int:
             end = index
         elif not _is_turn(node):
             break
-        elif _same_module(
-            node, chain[end]
-        ):  # turned back; else on to the next, a norm or a pooling
-            end = index
+        elif _same_module(node, chain[end]):
+            end = index  # turned back; another turn is for what comes next, a norm or a pooling
     return end
 
 
