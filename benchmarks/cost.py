@@ -5,7 +5,7 @@ weights. Every point is measured several times; the figure has the median and th
 point in the middle: n + n(n + 1)/2 unit evaluations an image (the intact network, and one sweep in which
 common beginnings run once), and proportional to the number of images.
 
-    python benchmarks/cost.py [--out docs] [--depths 20,32,56,110,218,402] [--images 62,125,250,500,1000]
+    python benchmarks/cost.py [--out docs] [--depths 20,32,56,110,218,404] [--images 32,62,125,250,500,1000]
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def measured(depth: int, images: int, repeats: int) -> dict[str, float]:
 def drawn(table: pd.DataFrame, path: Path) -> None:
     """Three panels: seconds against units, against images, and memory against images."""
     figure, axes = new_figure(panels=3, height=2.0)
-    by_units = table.loc[table["images"] == FEW_IMAGES]
+    by_units = table.loc[table["images"] == FEW_IMAGES].sort_values("units")
     by_images = table.loc[table["units"] == FEW_DEPTH // 2 - 1].sort_values("images")
     n = by_units["units"].to_numpy(float)
     panel(axes[0], by_units, "units", n + n * (n + 1) / 2)
@@ -120,14 +120,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--depths", default="20,32,56,110,218,402")
-    parser.add_argument("--images", default="62,125,250,500,1000")
+    parser.add_argument("--depths", default="20,32,56,110,218,404")
+    parser.add_argument("--images", default="32,62,125,250,500,1000")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    points = [(int(depth), FEW_IMAGES) for depth in options.depths.split(",")]
-    points += [(FEW_DEPTH, int(images)) for images in options.images.split(",")]
+    # Images first: what a process has taken for a deep network, it does not give back.
+    points = [(FEW_DEPTH, int(images)) for images in options.images.split(",")]
+    points += [(int(depth), FEW_IMAGES) for depth in options.depths.split(",")]
+    points = list(dict.fromkeys(points))
     rows: list[dict[str, float]] = []
     for depth, images in points:
         rows.append(measured(depth, images, options.repeats))

@@ -68,7 +68,15 @@ def in_a_kernel(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # What the others call, docs/ calls too, and those examples run every time.
+        pytest.param(path, marks=[] if path.stem == "your_own_resnet" else pytest.mark.nightly)
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
 @pytest.mark.parametrize(
     "run", [in_this_process, pytest.param(in_a_kernel, marks=pytest.mark.nightly)]
 )

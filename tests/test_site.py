@@ -40,6 +40,7 @@ def text_of(page: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_every_public_name_has_a_page_with_all_its_parameters(site: Path) -> None:
     for name in set(resanalysis.__all__) - {"figures"}:
         text = text_of(site / api_page(name).replace(".md", ".html"))
@@ -54,6 +55,7 @@ def test_every_public_name_has_a_page_with_all_its_parameters(site: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_type_is_said_of_the_parameter_that_has_it(site: Path) -> None:
     """In ``batch_size, device, …`` each has its own: without care, all get that of the first."""
     rows = re.findall(r"<tr.*?</tr>", (site / "api/lesion.html").read_text(), re.S)
@@ -67,6 +69,7 @@ def test_a_type_is_said_of_the_parameter_that_has_it(site: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_no_other_host_is_asked_for_anything(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -75,6 +78,7 @@ def test_no_other_host_is_asked_for_anything(site: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_readme_and_the_notebooks_are_in_it(site: Path) -> None:
     assert "Take a trained residual network apart" in text_of(site / "repository" / "index.html")
     notebook = site / "repository" / "examples" / "your_own_resnet.html"

@@ -171,6 +171,7 @@ def logits_of(output: Any) -> Tensor:
 
 # Each takes seconds, and another of its kind is quicker.
 LONG = {
+    "Mamba (no attention)",
     "Mixtral (mixture of experts)",  # whose lesions are tested below
     "Swin (torchvision)",
     "ViT (timm)",
