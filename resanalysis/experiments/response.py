@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from resanalysis.datasets import Dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.measures.moments import layer_kind, layer_moments
-from resanalysis.network import Arithmetic
+from resanalysis.network import Arithmetic, ResidualNetwork
 from resanalysis.provenance import Provenance
 from resanalysis.routes.arithmetic import check_not_bf16
 from resanalysis.routes.batches import (
@@ -139,9 +139,16 @@ def usual_kind(model: nn.Module, submodule: str | None = None) -> str:
 
 
 def _chosen(
-    name: str, model: nn.Module, kinds: str | Sequence[str], submodule: str | None
+    name: str,
+    model: nn.Module | ResidualNetwork,
+    kinds: str | Sequence[str],
+    submodule: str | None,
 ) -> dict[str, nn.Module]:
     """The layers of the kinds asked for, by module path."""
+    if isinstance(model, ResidualNetwork):
+        raise ResanalysisError(
+            "responses are measured in the model itself: give it as ra.load returns it, not its unraveled view"
+        )
     wanted = {kinds} if isinstance(kinds, str) else set(kinds)
     part = submodule or ""
     inner = dict(model.get_submodule(part).named_modules(prefix=part))

@@ -179,6 +179,12 @@ def test_kinds_are_chosen_and_named(data: Dataset) -> None:
         ra.response(nn.Sequential(nn.Flatten()), data, kinds="all")
 
 
+def test_a_view_is_no_model(data: Dataset) -> None:
+    view = ra.unravel(cifar(8), data.batch(0, 2)[0])
+    with pytest.raises(ra.ResanalysisError, match=r"give it as ra\.load returns it"):
+        ra.response(view, data)  # type: ignore[arg-type]
+
+
 def test_a_response_that_is_not_finite_is_an_error(data: Dataset) -> None:
     model = cifar(8)
     with torch.no_grad():
