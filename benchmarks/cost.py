@@ -88,7 +88,10 @@ def drawn(table: pd.DataFrame, path: Path) -> None:
     axes[0].set_ylabel("Sweep of single lesions (s)")
     axes[2].plot(by_images["images"], by_images["peak_mib"], "o-", color=BLUE)
     axes[2].set(
-        xscale="log", xlabel="Images (27 units)", ylabel="Peak memory (MiB)", ylim=(0, None)
+        xscale="log",
+        xlabel="Images (27 units)",
+        ylabel="Peak memory (MiB)",
+        ylim=(0, 1.1 * by_images["peak_mib"].max()),
     )
     ticked(axes[2], by_images["images"].tolist())
     figure.savefig(path)
