@@ -139,6 +139,7 @@ def test_a_residual_network_before_and_after_decomposition(tmp_path: Path) -> No
         same_outputs(load(tmp_path / "m.pt2"), model, torch.randn(5, 3, 16, 16))
 
 
+@pytest.mark.nightly
 def test_a_language_model_and_a_vision_transformer(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     timm = pytest.importorskip("timm")

@@ -333,6 +333,7 @@ def test_another_backend_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) ->
         keras_on_torch()
 
 
+@pytest.mark.nightly
 def test_the_backend_is_set_where_keras_is_imported(tmp_path: Path) -> None:
     """In a process of its own: a backend is chosen once."""
     tiny().save(tmp_path / "m.keras")

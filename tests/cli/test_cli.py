@@ -279,7 +279,7 @@ def test_check_of_an_entry_that_records_no_file(tmp_path: Path) -> None:
     assert "\\x1b[2Jlesion: no file is recorded" in result.stderr
 
 
-@pytest.mark.parametrize("stem", ["lesion", "reorder"])
+@pytest.mark.parametrize("stem", ["lesion", pytest.param("reorder", marks=pytest.mark.nightly)])
 def test_an_interrupted_run_ends_with_the_same_table(
     stem: str, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

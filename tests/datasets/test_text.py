@@ -287,7 +287,10 @@ def test_a_model_brings_its_tokenizer(
     check_vocabulary(images, 10, "m")
 
 
-@pytest.mark.parametrize(("family", "query"), [("gpt2", "?by=line"), ("llama", "?length=8")])
+@pytest.mark.parametrize(
+    ("family", "query"),
+    [("gpt2", "?by=line"), pytest.param("llama", "?length=8", marks=pytest.mark.nightly)],
+)
 def test_lesion_of_a_saved_model_on_a_text(
     family: str, query: str, text: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

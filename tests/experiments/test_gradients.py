@@ -506,6 +506,7 @@ def test_lengths_in_words() -> None:
     assert in_words([3, 5, 6, 7, 9]) == "3, 5 to 7, 9"
 
 
+@pytest.mark.nightly
 def test_resnet56_carries_its_gradient_on_short_paths(shared: Path) -> None:
     model = ra.load(shared / "models/cifar10/resnet56-4bfd9763.th")
     data = ra.dataset(

@@ -45,7 +45,10 @@ def along(network: ResidualNetwork, x: Tensor, factors: tuple[float, ...]) -> Te
         return tangent(lambda v: network.leave(v, side), h, moved)
 
 
-@pytest.mark.parametrize("options", [{}, {"version": 2, "shortcut": "B"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"version": 2, "shortcut": "B"}, marks=pytest.mark.nightly)],
+)
 def test_each_order_is_the_sum_over_its_paths(options: Any, images: Tensor) -> None:
     """The output is linear in each unit's factor, so that inclusion and exclusion gives every single path."""
     network = freeze(ra.unravel(cifar(14, **options), images[:2]), dtype=torch.float64)

@@ -180,6 +180,7 @@ def test_class_names_of_a_file(model: str) -> None:
     assert run(*line, "--classes", " , ").exit_code == 2
 
 
+@pytest.mark.nightly
 def test_the_real_network_packs_and_measures_the_same(shared: Path, tmp_path: Path) -> None:
     """The published ResNet-20 on the images of its own sample, from both files."""
     data = shared / "data" / "cifar10" / "cifar10_test_first1017.npz"

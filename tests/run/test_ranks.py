@@ -28,7 +28,7 @@ def right(logits, labels, inputs):
     with Path(__file__).with_name(f"calls-{count}").open("a") as log:
         log.write("x")
     once = Path(__file__).with_name("killed")
-    if os.environ.get("RANK") == "1" and calls > 3 and not once.exists():
+    if os.environ.get("RANK") == "1" and calls > 6 and not once.exists():
         once.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return (logits.argmax(1) == labels).float()

@@ -172,6 +172,9 @@ def logits_of(output: Any) -> Tensor:
 # Each takes seconds, and another of its kind is quicker.
 LONG = {
     "Mamba (no attention)",
+    "OPT",  # GPT-2 and Llama are tested
+    "Gemma 2 (norms before and after)",
+    "BLOOM (position bias)",
     "Mixtral (mixture of experts)",  # whose lesions are tested below
     "Swin (torchvision)",
     "ViT (timm)",
