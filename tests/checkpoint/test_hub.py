@@ -76,6 +76,7 @@ def test_weights_and_configuration_are_fetched_and_nothing_that_runs(fake: Hub) 
     assert info.tokenizer == str(fake.cache / COMMIT)
 
 
+@pytest.mark.nightly
 def test_from_the_command_line_to_the_manifest_read_into_memory_or_left_in_the_files(
     fake: Hub, tmp_path: Path
 ) -> None:

@@ -222,7 +222,7 @@ def test_what_needs_no_torch_does_not_wait_for_it(tmp_path: Path) -> None:
 
 
 # What the page says of protocols, draws and seeds is theirs, and one of them is left out.
-SOME = ("inspect", "lesion", "lesion_many", "rearrange", "shapley")
+SOME = ("inspect", "lesion", "lesion_many", "rearrange")
 
 
 @pytest.mark.parametrize(

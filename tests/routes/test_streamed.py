@@ -37,7 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return token_dataset(str(path))
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama-bf16"])
+@pytest.fixture(
+    scope="module", params=["gpt2", pytest.param("llama-bf16", marks=pytest.mark.nightly)]
+)
 def networks(request: Any, data: Any, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """In memory, and with its weights in several files; the GPT-2's head is its embedding."""
     folder = tmp_path_factory.mktemp(request.param)
