@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from usual import seconds
 
 import resanalysis as ra
 from resanalysis.models.cifar_resnet import CifarResNet
@@ -34,12 +34,6 @@ from resanalysis.path_gradients import (
 )
 
 SAMPLES = 64
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def plain_sums(tape: Tape) -> list[Tensor]:

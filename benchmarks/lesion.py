@@ -18,13 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from usual import zeroed
 
 import resanalysis as ra
 from resanalysis.routes.batches import chosen_batch_size
-
-
-def zero_output(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-    return torch.zeros_like(output)
 
 
 def usual_loop(
@@ -34,7 +31,7 @@ def usual_loop(
     rows: list[NDArray[np.bool_]] = []
     with torch.inference_mode():
         for branch in [None, *branches]:
-            handle = None if branch is None else branch.register_forward_hook(zero_output)
+            handle = None if branch is None else branch.register_forward_hook(zeroed)
             wrong = [
                 (model(x).argmax(1) != y).numpy()
                 for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)

@@ -32,11 +32,16 @@ def fixed_missed(change: NDArray[np.float64], true: float) -> NDArray[np.bool_]:
     return (np.abs(moved / total - true) > half)[:, 99:].any(axis=1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def asked(description: str | None) -> argparse.Namespace:
+    """How many runs of how many examples are simulated."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--examples", type=int, default=2000)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = asked(__doc__)
     rng = np.random.default_rng(0)
     worst = 1.0
     for wrong, right in RATES:

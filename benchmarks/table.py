@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from usual import Predictions, UsualLoop
+from usual import Predictions, UsualLoop, seconds
 
 import resanalysis as ra
 from resanalysis.datasets import Dataset
@@ -245,12 +245,6 @@ def nnsight_job(subject: Subject) -> Job:
         [ra.intact(network), *(ra.without(network, [unit.index]) for unit in network.units)],
         lambda: [lesioned(unit) for unit in (None, *range(len(network)))],
     )  # fmt: skip
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def with_peak(

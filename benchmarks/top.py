@@ -10,10 +10,9 @@ N; nominal are 5 % of runs at the most. In all others every answer is right.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 from numpy.typing import NDArray
+from sequences import asked
 
 from resanalysis.experiments.lesion_stop import LEVEL
 from resanalysis.statistics.sequences import difference_p
@@ -37,10 +36,7 @@ def drawn(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--examples", type=int, default=2000)
-    options = parser.parse_args()
+    options = asked(__doc__)
     rng = np.random.default_rng(0)
     blocks = -(-options.runs // AT_ONCE)
     level = 1 - (1 - LEVEL) / UNITS

@@ -17,8 +17,14 @@ SIZES = (32, 64, 128, 256)
 Predictions = NDArray[np.int64]
 
 
-def _zero(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+def zeroed(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
     return torch.zeros_like(output)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 class UsualLoop:
@@ -40,20 +46,18 @@ class UsualLoop:
         self.batch_size = min(SIZES, key=self._seconds)
 
     def _seconds(self, size: int) -> float:
-        times: list[float] = []
+        def run() -> None:
+            for x in self.images.split(size):
+                self.model(x)
+
         with torch.inference_mode():
-            for _ in range(3):
-                started = time.perf_counter()
-                for x in self.images.split(size):
-                    self.model(x)
-                times.append(time.perf_counter() - started)
-        return min(times)
+            return min(seconds(run) for _ in range(3))
 
     def deleted(self, gone: Sequence[int]) -> Predictions:
         """A pass with forward hooks that zero what these units add."""
         with ExitStack() as hooks, torch.inference_mode():
             for unit in gone:
-                handle = self.blocks[unit].conv2.register_forward_hook(_zero)
+                handle = self.blocks[unit].conv2.register_forward_hook(zeroed)
                 hooks.callback(handle.remove)
             return self._predicted(self.model)
 

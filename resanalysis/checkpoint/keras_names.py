@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import reduce
 from typing import Any
@@ -102,10 +102,9 @@ def _leading_to(operation: Any) -> list[Any]:
 def _holders(model: Any, named: Mapping[str, str]) -> dict[str, str]:
     """The sum in whose module an activation or a norm lies, by the Keras names of both."""
     sums = {operation.name for operation in _sums(model)}
-    after: dict[str, list[str]] = defaultdict(list)
-    for operation in model.operations:
-        for before in _before(operation):
-            after[before.name].append(operation.name)
+    readers = Counter(
+        before.name for operation in model.operations for before in _before(operation)
+    )
     holders: dict[str, str] = {}
     for operation in model.operations:
         before = _before(operation)
@@ -115,7 +114,7 @@ def _holders(model: Any, named: Mapping[str, str]) -> dict[str, str]:
         by_name = [name for name in sums if operation.name.startswith(f"{named[name]}_")]
         if by_name:  # of `conv_1_relu` the block `conv_1` and not `conv`
             holders[operation.name] = max(by_name, key=lambda name: len(named[name]))
-        elif _is_activation(operation) and only in sums and after[only] == [operation.name]:
+        elif _is_activation(operation) and only in sums and readers[only] == 1:
             holders[operation.name] = only
     return holders
 

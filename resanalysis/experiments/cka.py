@@ -44,17 +44,7 @@ def cka(
 
     Source: Kornblith et al. 2019; minibatches: Nguyen, Raghu and Kornblith 2021; HSIC₁: Song et al. 2012.
     """
-    if minibatch < 4 or len(data) < 4:
-        raise ResanalysisError(
-            f"CKA compares 4 rows or more, got {len(data)} examples, {minibatch} at a time"
-        )
-    if running.pop("batch_size", None) is not None:
-        raise ResanalysisError("the batches of CKA are its minibatches: give minibatch instead")
-    if not data.one_size:
-        raise ResanalysisError(
-            "CKA compares the streams of examples with each other, and images of several sizes have streams of "
-            "several sizes: give it images of one size"
-        )
+    _check(data, minibatch, running.pop("batch_size", None))
     views = [one if device is None else one.to(device) for one in (network, other or network)]
     shape = views[0].units[0].in_shape
     running["batch_size"] = max(1, minibatch // (shape[0] if len(shape) == 2 else 1))
@@ -74,6 +64,20 @@ def cka(
         network, data, seed, other=None if other is None else other.name, minibatch=minibatch
     ).facts()
     return frame
+
+
+def _check(data: Dataset, minibatch: int, batch_size: int | None) -> None:
+    if minibatch < 4 or len(data) < 4:
+        raise ResanalysisError(
+            f"CKA compares 4 rows or more, got {len(data)} examples, {minibatch} at a time"
+        )
+    if batch_size is not None:
+        raise ResanalysisError("the batches of CKA are its minibatches: give minibatch instead")
+    if not data.one_size:
+        raise ResanalysisError(
+            "CKA compares the streams of examples with each other, and images of several sizes have streams of "
+            "several sizes: give it images of one size"
+        )
 
 
 def _table(pairs: NDArray[np.floating], views: Sequence[ResidualNetwork]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +22,7 @@ Variant = Literal[
     "conv-shortcut",
     "dropout-shortcut",
 ]
-VARIANTS: tuple[Variant, ...] = (
-    "constant-scaling",
-    "shortcut-scaling",
-    "exclusive-gating",
-    "shortcut-gating",
-    "conv-shortcut",
-    "dropout-shortcut",
-)
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 class VariantUnit(nn.Module):
