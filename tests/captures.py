@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import io
 import pickle
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+
+import resanalysis.view.capture as capture
 
 _programs: dict[bytes, ExportedProgram] = {}
 
@@ -34,9 +35,7 @@ def captured_once() -> Iterator[None]:
     Only for tests of what is done with a network. Everything after the capture is done anew, on the weights of
     the model that was given; what a capture is and leaves behind is for tests/view, which do not use this.
     """
-    # By name: the package has a function of the module's name.
-    place = importlib.import_module("resanalysis.view.capture")
-    export = place._export
+    export = capture._export
 
     def program_of(model: nn.Module, example: Any, sizes: Any) -> ExportedProgram:
         key = io.BytesIO()
@@ -52,5 +51,5 @@ def captured_once() -> Iterator[None]:
         return program
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, "_export", program_of)
+        patch.setattr(capture, "_export", program_of)
         yield

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 
 import pytest
 
@@ -130,13 +133,24 @@ def test_imports_follow_the_flow(path: Path) -> None:
     assert broken(path.read_text(encoding="utf-8"), module) == []
 
 
+PACKAGES = sorted(module_of(path.parent) for path in files() if path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_function_hides_a_module(package: str) -> None:
+    """``import resanalysis.view.capture as c`` gives the module, whatever its package imports."""
+    there = import_module(package)
+    for module in iter_modules(there.__path__):
+        assert isinstance(getattr(there, module.name, there), ModuleType), module.name
+
+
 def test_a_broken_arrow_is_found() -> None:
     module = "resanalysis.network"
     assert broken("from resanalysis.routes.route import Route", module)
     assert broken("def f():\n    import resanalysis.routes.evaluator", module)
     assert broken("from .routes.evaluator import evaluate", module)
     assert broken("import resanalysis.experiments.stream", "resanalysis.experiments.lesion")
-    assert broken("import torch.nn", "resanalysis.figures.lesion")
+    assert broken("import torch.nn", "resanalysis.figures.tables.lesion")
     assert not broken("import torch", module)
     assert not broken("from resanalysis.network import ResidualNetwork", "resanalysis.routes.route")
 

@@ -20,7 +20,7 @@ from resanalysis.cli import pack as pack_
 from resanalysis.cli import report as report_
 from resanalysis.cli import study as study_
 from resanalysis.cli import train as train_
-from resanalysis.cli.command import INTERRUPTED, command, without_of
+from resanalysis.cli.command import INTERRUPTED, add_command, without_of
 from resanalysis.experiments import EXPERIMENTS
 
 app = typer.Typer(
@@ -40,8 +40,12 @@ EXPERIMENT, WHOLE = "Experiments", "Before and after"
 def _register(module: ModuleType, panel: str) -> None:
     """The command of a file: the function that is called as the file is, with its examples."""
     name = module.__name__.rpartition(".")[2]
-    command(app, panel=panel, example=module.EXAMPLES.strip(), without=without_of(module))(
-        getattr(module, name)
+    add_command(
+        app,
+        getattr(module, name),
+        panel=panel,
+        example=module.EXAMPLES.strip(),
+        without=without_of(module),
     )
 
 
@@ -51,22 +55,23 @@ for _experiment in EXPERIMENTS:
 for _module in (train_, pack_, report_, check_):
     _register(_module, WHOLE)
 
-study = typer.Typer(
+studies = typer.Typer(
     help="The papers, run on the networks that ship or on your own files.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.add_typer(study, name="study", rich_help_panel=WHOLE)
-command(study, panel="Commands", example="resanalysis study list")(study_.list_)
-command(
-    study,
+app.add_typer(studies, name="study", rich_help_panel=WHOLE)
+add_command(studies, study_.list_, panel="Commands", example="resanalysis study list")
+add_command(
+    studies,
+    study_.run,
     panel="Commands",
     example="resanalysis study run veit2016 --jobs 2\n"
     "resanalysis study run he2015 --scale full --only response --set resnet20=r20.th "
     "--set resnet56=r56.th --set data=test.npz",
     without=study_.WITHOUT,
-)(study_.run)
+)
 
 
 def _version(wanted: bool) -> None:

@@ -38,10 +38,15 @@ def without_of(module: ModuleType) -> tuple[str, ...]:
     return own if stem in streams else (*own, "stream_weights")
 
 
-def command(
-    app: typer.Typer, *, panel: str, example: str, without: Collection[str] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command of ``app``, under its own name.
+def add_command(
+    app: typer.Typer,
+    function: Callable[..., None],
+    *,
+    panel: str,
+    example: str,
+    without: Collection[str] = (),
+) -> None:
+    """Make a function a command of ``app``, under its own name.
 
     A parameter whose type is a dataclass (``Source``, ``Output``) becomes one option per field.
 
@@ -52,46 +57,48 @@ def command(
     without : fields of its dataclasses that mean nothing to it. They become no options, so that one who gives
         them is told, and keep their defaults.
     """
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(function, include_extras=True)
-        groups: dict[str, Any] = {}
-        parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(function).parameters.values():
-            hint = hints[parameter.name]
-            if is_dataclass(hint):
-                groups[parameter.name] = hint
-                parameters.extend(_options(hint, without))
-            else:
-                parameters.append(
-                    parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
-                )
+    @wraps(function)
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            given = {f.name: values.pop(f.name) for f in fields(group) if f.name in values}
+            values[name] = group(**given)
+        _run(function, values)
 
-        @wraps(function)
-        def run(**values: Any) -> None:
-            for name, group in groups.items():
-                given = {f.name: values.pop(f.name) for f in fields(group) if f.name in values}
-                values[name] = group(**given)
-            output: Output = values.get("output") or Output()
-            if not ranks().first and "output" in values:  # the first one speaks for all
-                output = values["output"] = replace(output, quiet=True, as_json=False)
-            with _told(output), noticed_interrupts(), _warnings_as_notes(output), together():
-                if ranks().size > 1 and not {"source", "data"} & values.keys():
-                    raise ResanalysisError(
-                        f"{function.__name__.rstrip('_')} divides nothing among processes: start it "
-                        "without torchrun"
-                    )
-                function(**values)
+    parameters = _parameters(function, hints, without)
+    setattr(run, "__signature__", inspect.Signature(parameters))  # noqa: B010 (no such field)
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    lines = ["Examples:", *(f"[cyan]{line}[/cyan]" for line in example.splitlines())]
+    app.command(_name(function), epilog="\n\n".join(lines), rich_help_panel=panel)(run)
 
-        setattr(run, "__signature__", inspect.Signature(parameters))  # noqa: B010 (no such field)
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
-        lines = ["Examples:", *(f"[cyan]{line}[/cyan]" for line in example.splitlines())]
-        app.command(
-            function.__name__.rstrip("_"), epilog="\n\n".join(lines), rich_help_panel=panel
-        )(run)
-        return run
 
-    return register
+def _name(function: Callable[..., None]) -> str:
+    return function.__name__.rstrip("_")
+
+
+def _parameters(
+    function: Callable[..., None], hints: dict[str, Any], without: Collection[str]
+) -> list[inspect.Parameter]:
+    found: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        hint = hints[parameter.name]
+        alone = parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
+        found += _options(hint, without) if is_dataclass(hint) else [alone]
+    return found
+
+
+def _run(function: Callable[..., None], values: dict[str, Any]) -> None:
+    output: Output = values.get("output") or Output()
+    if not ranks().first and "output" in values:  # the first one speaks for all
+        output = values["output"] = replace(output, quiet=True, as_json=False)
+    with _told(output), noticed_interrupts(), _warnings_as_notes(output), together():
+        if ranks().size > 1 and not {"source", "data"} & values.keys():
+            raise ResanalysisError(
+                f"{_name(function)} divides nothing among processes: start it without torchrun"
+            )
+        function(**values)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def response(
     model (He et al. 2015, Figure 7); with --published also response_distance.csv.
     """
     from resanalysis.experiments import experiment_named
-    from resanalysis.figures.response import response as response_figure
+    from resanalysis.figures.tables.response import response as response_figure
     from resanalysis.run.folder import Run
     from resanalysis.run.measured import Analysis
     from resanalysis.run.several import read_several

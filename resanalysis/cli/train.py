@@ -79,6 +79,16 @@ class RecipeOptions:
     epochs: Annotated[
         float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")
     ] = None
+    half_size: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="F",
+            help="First part of the time, 0 to 1, with images halved in height and width; instead of the "
+            "recipe's own.",
+        ),
+    ] = None
     precision: Annotated[
         Precision | None,
         typer.Option(help="Instead of the recipe's own. bfloat16 is slow where a CPU lacks it."),
@@ -113,6 +123,8 @@ class RecipeOptions:
         recipe = replace(RECIPES[self.recipe], train_units=self.train_units)
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs, iterations=None)
+        if self.half_size is not None:
+            recipe = replace(recipe, half_size=self.half_size)
         if self.precision is not None:
             recipe = replace(recipe, precision=self.precision.value)
         return recipe

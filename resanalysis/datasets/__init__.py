@@ -27,7 +27,7 @@ from resanalysis.datasets.images import (
 )
 from resanalysis.datasets.labels import labels_of, read_labels
 from resanalysis.datasets.masks import read_masks
-from resanalysis.datasets.normalisation import NORMALISATIONS, Normalisation, normalisation
+from resanalysis.datasets.normalisation import NORMALISATIONS, Normalisation, chosen_normalisation
 from resanalysis.datasets.npz import read_npz
 from resanalysis.datasets.objects import Objects
 from resanalysis.datasets.pixels import Pixels, chosen_pixels
@@ -119,7 +119,7 @@ def dataset(
                 if scheme == "masks" and place
                 else _images_of(scheme, place, split) or _arrays(text)
             )
-        chosen = normalisation(text, normalize, mean, std, read.recorded)
+        chosen = chosen_normalisation(text, normalize, mean, std, read.recorded)
         found = assembled(text, read.source, read.channels, read.labels, *chosen, read.classes)
         found = replace(found, accepted=read.accepted, subset=read.subset, objects=read.objects)
     return found if limit is None else found.limited(limit, seed)

@@ -19,7 +19,7 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def normalisation(
+def chosen_normalisation(
     name: str,
     normalize: str | None,
     mean: Sequence[float] | None,

@@ -74,7 +74,7 @@ class Experiment:
     @property
     def words(self) -> Any:
         """``figures/STEM.py``: the drawing, and ``TITLE``, ``HOW_TO_READ`` and ``headlines``."""
-        return import_module(f"resanalysis.figures.{self.stem}")
+        return import_module(f"resanalysis.figures.tables.{self.stem}")
 
     def work_of(self, units: int, options: Mapping[str, Any]) -> Work:
         """How much work it is with these options, and the function's own defaults of the others."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def headlines(stem: str, frame: pd.DataFrame) -> Headlines:
     """Headline numbers of the table ``STEM.csv``; of a table we know nothing about, its size."""
-    name = f"resanalysis.figures.{stem.rpartition(': ')[2]}"
+    name = f"resanalysis.figures.tables.{stem.rpartition(': ')[2]}"
     if find_spec(name) is None:
         return [("rows", str(len(frame)))]
     return import_module(name).headlines(frame)

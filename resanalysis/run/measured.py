@@ -183,7 +183,7 @@ def measured(
     drawn = (figures or as_drawn)(experiment.stem, partial(experiment.draw, tables))
     for stem in experiment.drawn_beside:
         if stem in tables:
-            draw = getattr(import_module(f"resanalysis.figures.{stem}"), stem)
+            draw = getattr(import_module(f"resanalysis.figures.tables.{stem}"), stem)
             drawn |= (figures or as_drawn)(stem, partial(draw, tables[stem]))
     analysis.record(tables, drawn, done)
     return tables

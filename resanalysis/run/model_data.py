@@ -18,7 +18,7 @@ from resanalysis.datasets import (
     dataset,
     image_dataset,
 )
-from resanalysis.datasets.normalisation import normalisation
+from resanalysis.datasets.normalisation import chosen_normalisation
 from resanalysis.errors import LeftOutError, printable
 from resanalysis.run.reading import Reading
 
@@ -166,7 +166,7 @@ def _of_sample(info: ModelInfo, sample: Sample, source: str, how: Reading) -> Da
         labels=how.labels,
     )
     recorded = info.preprocessing
-    mean, std = normalisation(
+    mean, std = chosen_normalisation(
         source,
         how.normalize,
         how.mean,

@@ -22,8 +22,8 @@ from resanalysis.checkpoint import (
 )
 from resanalysis.datasets import DataError, Dataset, dataset
 from resanalysis.errors import ResanalysisError
-from resanalysis.figures.gradient_norms import gradient_norms as draw_gradient_norms
-from resanalysis.figures.history import history as draw_history
+from resanalysis.figures.tables.gradient_norms import gradient_norms as draw_gradient_norms
+from resanalysis.figures.tables.history import history as draw_history
 from resanalysis.models.architecture import Architecture
 from resanalysis.models.families import FAMILIES
 from resanalysis.models.names import architecture_named

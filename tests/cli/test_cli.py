@@ -93,6 +93,7 @@ def commands(model: Path, data: Path) -> dict[str, list[object]]:
 
 
 @pytest.mark.parametrize("stem", list(CONTRACT))
+@pytest.mark.saves_figures
 def test_a_command_writes_what_the_contract_says_and_prints_the_table(
     stem: str, model: Path, data: Path, tmp_path: Path
 ) -> None:

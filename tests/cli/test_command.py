@@ -17,7 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from resanalysis.cli.command import command, message
+from resanalysis.cli.command import add_command, message
 from resanalysis.cli.options import Output, Source, floats
 from resanalysis.cli.subject import shape, whole_numbers
 from resanalysis.errors import ResanalysisError
@@ -40,7 +40,7 @@ def app_of(failure: BaseException | None = None, *, keep: bool = False) -> tuple
         if failure is not None:
             raise failure
 
-    command(app, panel="Probes", example="resanalysis probe x")(probe)
+    add_command(app, probe, panel="Probes", example="resanalysis probe x")
     return app, calls
 
 
@@ -135,7 +135,7 @@ def test_options_that_mean_nothing_to_a_command_are_none() -> None:
         """Probe."""
         calls.append(source)
 
-    command(app, panel="Probes", example="x", without=("plain", "limit"))(probe)
+    add_command(app, probe, panel="Probes", example="x", without=("plain", "limit"))
     assert runner.invoke(app, ["--arch", "resnet20"]).exit_code == 0
     assert calls == [Source(arch="resnet20")]
     for words in (["--plain"], ["--limit", "3"]):

@@ -57,6 +57,7 @@ def words(place: Path, out: str, *more: str, command: str = "lesion") -> list[st
     ]  # fmt: skip
 
 
+@pytest.mark.saves_figures
 def test_a_lesion_writes_everything(place: Path) -> None:
     result = CliRunner().invoke(app, words(place, "a"))
     assert result.exit_code == 0, result.output
@@ -88,6 +89,7 @@ def test_images_of_several_sizes_are_taken_one_at_a_time(place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.nightly
+@pytest.mark.saves_figures
 def test_a_report_has_every_experiment_that_a_detector_allows(place: Path) -> None:
     result = CliRunner().invoke(app, words(place, "report", command="report"))
     assert result.exit_code == 0, result.output
@@ -117,6 +119,7 @@ def test_metrics_of_ones_own(place: Path) -> None:
     assert pd.read_csv(place / "c" / "lesion.csv")["metric"].nunique() > 3
 
 
+@pytest.mark.saves_figures
 def test_rearranged_and_pruned(place: Path) -> None:
     more = {
         "rearrange": ["--kinds", "skip,swap"],

@@ -72,6 +72,7 @@ def test_what_was_used_is_said_and_recorded(model: Path, folder: Path, tmp_path:
     assert other["lesion"]["data_sha256"] != entry["data_sha256"]
 
 
+@pytest.mark.saves_figures
 def test_rows_per_example_are_files(model: Path, folder: Path, tmp_path: Path) -> None:
     words = ("lesion", model, "--data", f"folder:{folder}", "--per-image", "--width", 2.7)
     _, manifest = run(tmp_path / "a", *words)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from resanalysis import figures
-from resanalysis.figures.effects import headlines
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.effects import headlines
 from tests.figures.frames import effects_frame
 
 

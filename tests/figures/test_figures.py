@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from resanalysis import figures
 from resanalysis.experiments.paths import paths, paths_remaining
-from resanalysis.figures.inspect import path_tree
 from resanalysis.figures.style import FULL, HALF, one_axes
+from resanalysis.figures.tables.inspect import path_tree
 
 
 def lesion_frame(units: int = 27) -> pd.DataFrame:

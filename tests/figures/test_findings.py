@@ -14,7 +14,7 @@ from tests.figures.frames import interactions_frame, scaling_frame, shapley_fram
 
 
 def found(stem: str, frame: pd.DataFrame) -> list[Finding]:
-    return import_module(f"resanalysis.figures.{stem}").findings(frame)
+    return import_module(f"resanalysis.figures.tables.{stem}").findings(frame)
 
 
 def test_which_units_are_needed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from resanalysis.figures.gradient_norms import gradient_norms, headlines
+from resanalysis.figures.tables.gradient_norms import gradient_norms, headlines
 
 
 def frame(epochs: int = 20) -> pd.DataFrame:

@@ -11,10 +11,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from resanalysis import figures
-from resanalysis.figures.gradients import draw, draw_counts, draw_totals
 from resanalysis.figures.style import FULL, HALF
-from resanalysis.figures.unit_share import draw as draw_map
-from resanalysis.figures.unit_share import draw_units
+from resanalysis.figures.tables.gradients import draw, draw_counts, draw_totals
+from resanalysis.figures.tables.unit_share import draw as draw_map
+from resanalysis.figures.tables.unit_share import draw_units
 
 N = 27
 

@@ -10,7 +10,7 @@ import pytest
 
 from resanalysis.experiments import EXPERIMENTS
 from resanalysis.figures.headlines import headlines
-from resanalysis.figures.stream import findings
+from resanalysis.figures.tables.stream import findings
 
 
 def test_lesion() -> None:
@@ -340,7 +340,7 @@ def test_history() -> None:
 
 @pytest.mark.parametrize("stem", [*(experiment.stem for experiment in EXPERIMENTS), "history"])
 def test_every_table_has_its_words_beside_its_drawing(stem: str) -> None:
-    module = import_module(f"resanalysis.figures.{stem}")
+    module = import_module(f"resanalysis.figures.tables.{stem}")
     assert callable(getattr(module, stem))
     assert 0 < len(module.TITLE) < 50
     assert module.HOW_TO_READ.endswith(".")

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from resanalysis import figures
-from resanalysis.figures.interactions import Score, draw, draw_network, headlines, strongest
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.interactions import Score, draw, draw_network, headlines, strongest
 from tests.figures.frames import interactions_frame
 
 

@@ -189,9 +189,8 @@ def test_words_need_no_drawing() -> None:
         "import sys, types; package = types.ModuleType('resanalysis.figures');"
         "import resanalysis; package.__path__ = [resanalysis.__path__[0] + '/figures'];"
         "sys.modules['resanalysis.figures'] = package;"
-        "import resanalysis.figures.gradients, resanalysis.figures.inspect, resanalysis.figures.paths;"
-        "import resanalysis.figures.stream, resanalysis.figures.response, resanalysis.figures.prune;"
-        "import resanalysis.figures.rearrange, resanalysis.figures.unit_share, resanalysis.figures.history;"
+        "from resanalysis.figures.tables import gradients, inspect, paths, stream, response, prune, rearrange;"
+        "from resanalysis.figures.tables import unit_share, history;"
         "found = {'seaborn', 'matplotlib.figure', 'networkx', 'scipy', 'pandas', 'torch'} & set(sys.modules);"
         "sys.exit(str(found) if found else 0)"
     )

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from resanalysis import figures
-from resanalysis.figures.prune import draw, draw_speed, headlines
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.prune import draw, draw_speed, headlines
 
 CHEAP = ("lesion", "influence", "ratio", "branch_norm", "cosine")
 UNITS = 12

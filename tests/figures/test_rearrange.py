@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from resanalysis import figures
-from resanalysis.figures.rearrange import draw, draw_swaps
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.rearrange import draw, draw_swaps
 
 MIDDLE = ("skip", "reverse", "shuffle", "repeat", "parallel", "looped")
 

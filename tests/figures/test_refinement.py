@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from resanalysis import figures
-from resanalysis.figures.refinement import headlines
-from resanalysis.figures.refinement_depth import headlines as depth_headlines
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.refinement import headlines
+from resanalysis.figures.tables.refinement_depth import headlines as depth_headlines
 from tests.figures.frames import depth_frame, refinement_frame, refinement_read_frame
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from resanalysis import figures
-from resanalysis.figures.response import draw
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.response import draw
 from tests.figures.frames import published_frame, response_frame
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from resanalysis import figures
-from resanalysis.figures.scaling import headlines
-from resanalysis.figures.scaling_orders import headlines as order_headlines
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.scaling import headlines
+from resanalysis.figures.tables.scaling_orders import headlines as order_headlines
 from tests.figures.frames import orders_frame, scaling_frame
 
 

@@ -7,8 +7,8 @@ import io
 import pytest
 
 from resanalysis import figures
-from resanalysis.figures.shapley import headlines
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.shapley import headlines
 from tests.figures.frames import shapley_frame
 
 

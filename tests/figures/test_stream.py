@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from resanalysis import figures
-from resanalysis.figures.stream import draw, draw_damage, draw_spans
 from resanalysis.figures.style import FULL, HALF
+from resanalysis.figures.tables.stream import draw, draw_damage, draw_spans
 from tests.figures.frames import damage_frame, spans_frame, stream_frame
 
 

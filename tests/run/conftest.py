@@ -1,5 +1,6 @@
 """What all tests of runs share."""
 
 from tests.captures import captured_once
+from tests.drawing import laid_out
 
-__all__ = ["captured_once"]
+__all__ = ["captured_once", "laid_out"]

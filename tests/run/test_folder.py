@@ -111,6 +111,7 @@ def test_json_rows_are_the_same_values(tmp_path: Path) -> None:
     assert second["error"] is None
 
 
+@pytest.mark.saves_figures
 def test_a_figure_becomes_a_pdf_and_a_png(tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1])

@@ -187,6 +187,7 @@ def test_training_on_effective_paths(folder: Path, tmp_path: Path) -> None:
     assert entry["options"]["options"]["width"] == 4
 
 
+@pytest.mark.saves_figures
 def test_several_histories_and_gradient_norms(folder: Path, tmp_path: Path) -> None:
     assert train(folder, tmp_path / "residual").exit_code == 0
     words = ["--arch", "plain8", "--gradient-norms", "--beside", str(tmp_path / "residual")]
