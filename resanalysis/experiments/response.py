@@ -68,8 +68,9 @@ def response(
     -------
     DataFrame : a row per layer in the order in which layers run, ``layer`` from 1; ``std`` with its
         bootstrap interval over images; ``rank`` 1 for the largest of a model; ``stage``, runs of equal
-        spatial size; ``mean``; ``batch_norm``, whether it was taken after one; ``calls`` a pass; ``n``
-        images. A layer that never runs has ``layer`` and ``rank`` −1 and no numbers.
+        spatial size (of the first image, where sizes differ); ``mean``; ``batch_norm``, whether it was taken
+        after one; ``calls`` a pass; ``n`` images. A layer that never runs has ``layer`` and ``rank`` −1 and no
+        numbers.
 
     Raises
     ------

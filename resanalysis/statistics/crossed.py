@@ -92,6 +92,8 @@ def _crossed(block: NDArray[np.floating], drawn: Floats, listed: bool, level: fl
     values = block.astype(np.float64)
     draws, examples = values.shape
     mean = values.mean()
+    if np.isnan(mean):  # a quantity that these examples do not have
+        return Crossed(*[float("nan")] * len(Crossed._fields))
     se_draws = 0.0 if listed else _standard_error(values.mean(1))
     se_examples = _standard_error(values.mean(0))
     if examples < 2 or (draws < 2 and not listed):

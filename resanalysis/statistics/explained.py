@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from resanalysis.statistics.intervals import Interval
+from resanalysis.statistics.bootstrap import Interval, bootstrap
 
 Floats = NDArray[np.float64]
 
 
 def explained_variance(
-    measured: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
+    measured: ArrayLike, predicted: ArrayLike, *, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """Share of the variance between things that a prediction explains: 1 − Σ(m − p)² / Σ(m − m̄)².
 
@@ -35,15 +30,13 @@ def explained_variance(
     of_each = np.asarray(measured, dtype=np.float64)
     foretold = np.asarray(predicted, dtype=np.float64)
     n = of_each.shape[1]
-    generator = np.random.default_rng(seed)
-    found = _share(of_each.mean(1), foretold.mean(1))
-    drawn: list[Floats] = []
-    for start in range(0, resamples, 100):
+
+    def share(weights: Floats) -> Floats:
         # Examples are drawn once for both, so that what they have in common stays in common.
-        weights = generator.multinomial(n, np.full(n, 1 / n), min(100, resamples - start)) / n
-        drawn.append(_share(weights @ of_each.T, weights @ foretold.T))
-    low, high = np.quantile(np.concatenate(drawn), [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(found), float(low), float(high))
+        weights = weights / n
+        return _share(weights @ of_each.T, weights @ foretold.T)[:, None]
+
+    return bootstrap(share, n, level=level, seed=seed).row(0)
 
 
 def _share(measured: Floats, predicted: Floats) -> Floats:

@@ -54,6 +54,12 @@ def test_one_draw_or_one_example_has_no_interval() -> None:
     assert crossed_means([], listed=[]) == []
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_was_not_measured_has_no_number(listed: bool) -> None:
+    (found,) = crossed_means([np.full((3, 4), np.nan)], listed=[listed], resamples=20)
+    assert np.isnan(found).all()
+
+
 def test_columns_repeat_a_groups_numbers_in_its_rows() -> None:
     rows = table(5, 12, 4)
     frame = crossed_columns({"error": rows}, [None, "a", "b", "a", "b"], [False] * 5)
