@@ -86,8 +86,12 @@ def test_a_trained_checkpoint_brings_its_test_data(folder: Path, tmp_path: Path)
 
 
 def test_a_trained_checkpoint_without_a_sample(folder: Path, tmp_path: Path) -> None:
-    assert train(folder, tmp_path, "--no-sample", "--epochs", "1").exit_code == 0
-    assert "sample" not in read_checkpoint(tmp_path / "resnet8.pt")
+    assert (
+        train(folder, tmp_path, "--no-sample", "--epochs", "1", "--half-size", "0.5").exit_code == 0
+    )
+    record = read_checkpoint(tmp_path / "resnet8.pt")
+    assert "sample" not in record
+    assert (record["recipe"]["epochs"], record["recipe"]["half_size"]) == (1, 0.5)
     loaded = read(str(tmp_path / "resnet8.pt"), None, Reading(needs_data=True))
     assert loaded.data_from == "recorded by the checkpoint"
     assert loaded.source == f"fashion-mnist:{folder}"
