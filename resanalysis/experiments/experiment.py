@@ -30,7 +30,7 @@ class Experiment:
     """One question asked of a network.
 
     The stem rule finds its parts: ``experiments/STEM.py`` measures in a function of that name,
-    ``figures/STEM.py`` draws in one of that name and has its words (``TITLE``, ``HOW_TO_READ``,
+    ``figures/tables/STEM.py`` draws in one of that name and has its words (``TITLE``, ``HOW_TO_READ``,
     ``headlines``), ``cli/STEM.py`` is its command, ``docs/STEM.md`` its page. Nothing is imported before it
     is used.
 
@@ -45,7 +45,7 @@ class Experiment:
     curve : the columns to lay models side by side by: what runs along the axis, and what is measured.
     per_image : whether it can keep what each route answers on each example.
     streams : whether it needs no more than one unit's weights in memory (``--stream-weights``).
-    drawn_beside : tables beside its own that have a figure of their own, ``figures/STEM.py``.
+    drawn_beside : tables beside its own that have a figure of their own, ``figures/tables/STEM.py``.
     in_report : from the subject to the options it has in a report, or ``None`` where it does not apply.
     needs : where it may not apply, what it needs.
     """
@@ -73,7 +73,7 @@ class Experiment:
 
     @property
     def words(self) -> Any:
-        """``figures/STEM.py``: the drawing, and ``TITLE``, ``HOW_TO_READ`` and ``headlines``."""
+        """``figures/tables/STEM.py``: the drawing, and ``TITLE``, ``HOW_TO_READ`` and ``headlines``."""
         return import_module(f"resanalysis.figures.tables.{self.stem}")
 
     def work_of(self, units: int, options: Mapping[str, Any]) -> Work:
