@@ -30,10 +30,14 @@ train plain56 --width 8
 train stochastic-depth56 --width 8
 train resnet56 --width 8
 train resnet110v2 --width 8
+train highway56 --width 8
 # The transformer's own.
 recipe=transformer
 train small-vit12 --width 48
-# The paper's own network (54 units, width 16), trained longer: about two hours of two cores.
+# The paper's own network (54 units, width 16), trained longer: about three hours of two cores.
 recipe=quick
 out=$out/wide
 train resnet110v2 --epochs 14 --half-size 0.5
+test -e "$out/on/manifest.json" ||
+    resanalysis train --data "$data" --seed 0 --out "$out/on" --start-from "$out/resnet110v2/resnet110v2.pt" \
+        --recipe quick --epochs 3 --rate 0.015 --half-size 0

@@ -53,7 +53,9 @@ def ship(checkpoint: Path, name: str, data: str, machine: str) -> str:
     )
     single = predictions(model, test)
     path = Path(str(files("resanalysis") / "bundled")) / f"{name}.pt"
-    facts: dict[str, Any] = {key: content[key] for key in ("recipe", "seed", "data", "history")}
+    # What it was trained from before, where it was, with that training's history.
+    kept = ("recipe", "seed", "data", "history", "began_with")
+    facts: dict[str, Any] = {key: content[key] for key in kept if key in content}
 
     def write(measured: dict[str, Any]) -> None:
         save_checkpoint(
@@ -84,11 +86,12 @@ def ship(checkpoint: Path, name: str, data: str, machine: str) -> str:
         "machine": machine,
     }
     write(measured)
-    minutes = sum(row["seconds"] for row in facts["history"]) / 60
-    recipe = facts["recipe"]
+    trainings = [*([facts["began_with"]] if "began_with" in facts else []), facts]
+    minutes = sum(row["seconds"] for part in trainings for row in part["history"]) / 60
+    epochs = " + ".join(f"{part['recipe']['epochs']:g}" for part in trainings)
     row = (
         f"| `{name}.pt` | {info.architecture}, width {record['options'].get('width', 16)} | "
-        f"{recipe['epochs']:g} | 60,000 | {facts['seed']} | {minutes:.0f} min | "
+        f"{epochs} | 60,000 | {facts['seed']} | {minutes:.0f} min | "
         f"{measured['test_error_single_precision']:.2%} | {measured['test_error']:.2%} | "
         f"{measured['predictions_changed_by_halving']} | {measured['shipped_error']:.2%} |"
     )

@@ -41,12 +41,21 @@ class NetworkOptions:
     """Which network."""
 
     arch: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
-            help="resnet56, resnet110v2, plain56, highway32, stochastic-depth110, cifar_vgg16…",
+            help="resnet56 (where left out), resnet110v2, plain56, highway32, stochastic-depth110, "
+            "cifar_vgg16…",
         ),
-    ] = "resnet56"
+    ] = None
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Train on from the weights of a checkpoint of train, which says the network: instead of "
+            "--arch.",
+        ),
+    ] = None
     shortcut: Annotated[
         Shortcut | None,
         typer.Option(help="A: zeros; B: a projection where the shape changes; C: in every unit."),
@@ -60,10 +69,25 @@ class NetworkOptions:
     ] = None
 
     def given(self) -> dict[str, object]:
-        """The options of the architecture that were named."""
+        """The options of the architecture that were named.
+
+        Raises
+        ------
+        typer.BadParameter : if a checkpoint already says them.
+        """
         shortcut = None if self.shortcut is None else self.shortcut.value
-        named = {"shortcut": shortcut, "width": self.width, "gate_bias": self.gate_bias}
-        return {name: value for name, value in named.items() if value is not None}
+        named: dict[str, object] = {
+            "shortcut": shortcut,
+            "width": self.width,
+            "gate_bias": self.gate_bias,
+        }
+        given = {name: value for name, value in named.items() if value is not None}
+        if self.start_from is not None and (given or self.arch is not None):
+            said = next(iter(given), "arch").replace("_", "-")
+            raise typer.BadParameter(
+                f"--start-from {self.start_from} says which network it is: leave --{said} out"
+            )
+        return given
 
 
 @dataclass(frozen=True)
@@ -78,6 +102,12 @@ class RecipeOptions:
     ] = "short"
     epochs: Annotated[
         float | None, typer.Option(min=0.01, metavar="E", help="Instead of the recipe's own.")
+    ] = None
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-8, metavar="R", help="Highest learning rate, instead of the recipe's own."
+        ),
     ] = None
     half_size: Annotated[
         float | None,
@@ -123,6 +153,8 @@ class RecipeOptions:
         recipe = replace(RECIPES[self.recipe], train_units=self.train_units)
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs, iterations=None)
+        if self.rate is not None:
+            recipe = replace(recipe, learning_rate=self.rate)
         if self.half_size is not None:
             recipe = replace(recipe, half_size=self.half_size)
         if self.precision is not None:
@@ -164,17 +196,18 @@ def train(
     recipe and history: every command takes it as it is (resanalysis lesion ARCH.pt); history.csv, .pdf and
     .png; with --gradient-norms, gradient_norms.csv, .pdf and .png.
     """
-    recipe = how.chosen()
+    options, recipe = network.given(), how.chosen()
 
     from resanalysis.run.folder import Run
     from resanalysis.run.trained import Plan, train_network
 
     plan = Plan(
-        arch=network.arch,
+        arch=network.arch or "resnet56",
         data=data,
         recipe=recipe,
         test_data=test_data,
-        options=network.given(),
+        options=options,
+        start_from=network.start_from,
         stochastic_depth=how.stochastic_depth,
         gradient_norms=gradient_norms,
         sample=sample,
@@ -186,6 +219,7 @@ def train(
         f"{recipe.epochs:g} epochs" if recipe.iterations is None else f"{recipe.iterations} batches"
     )
     with Run(output.out, "train", fresh=output.fresh) as run:
-        tell(output, f"training {plan.arch} on {data}: recipe {how.recipe}, {length}")
+        subject = plan.start_from or plan.arch
+        tell(output, f"training {subject} on {data}: recipe {how.recipe}, {length}")
         history, _ = train_network(run, plan, show_progress=not output.quiet)
-    show(output, {"history": history}, f"training of {plan.arch}", run.files)
+    show(output, {"history": history}, f"training of {subject}", run.files)

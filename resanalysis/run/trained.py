@@ -9,9 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from resanalysis.checkpoint import (
     CheckpointError,
@@ -24,15 +22,11 @@ from resanalysis.datasets import DataError, Dataset, dataset
 from resanalysis.errors import ResanalysisError
 from resanalysis.figures.tables.gradient_norms import gradient_norms as draw_gradient_norms
 from resanalysis.figures.tables.history import history as draw_history
-from resanalysis.models.architecture import Architecture
-from resanalysis.models.families import FAMILIES
-from resanalysis.models.names import architecture_named
-from resanalysis.models.survival import set_survival, survivals
 from resanalysis.ranks import ranks
+from resanalysis.run.first_weights import Beginning, leaving_out, random_network, trained_network
 from resanalysis.run.folder import Run
 from resanalysis.run.model_data import SAMPLE_BYTES
 from resanalysis.run.reading import device_named
-from resanalysis.statistics.path_length import parsed_survival
 from resanalysis.training.examples import Examples
 from resanalysis.training.loop import train
 from resanalysis.training.recipe import Recipe
@@ -51,6 +45,8 @@ class Plan:
     data, test_data : as ``dataset`` takes them; ``test_data`` is needed where ``data`` has no test part.
     recipe, seed : with the data, they decide the weights.
     options : of the architecture, such as ``width``, beside those its name says.
+    start_from : a checkpoint of ``train`` whose weights it begins with; it says which network, and ``arch`` and
+        ``options`` are not looked at.
     stochastic_depth : ``linear:0.5`` or ``uniform:0.8``: the probability that each branch runs.
     sample : put examples of the test part into the checkpoint, at most 2,000 of at most 1 MB.
     gradient_norms : write ``gradient_norms.csv``: a row for each layer, at the start and by epoch.
@@ -63,6 +59,7 @@ class Plan:
     recipe: Recipe
     test_data: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    start_from: str | None = None
     stochastic_depth: str | None = None
     gradient_norms: bool = False
     sample: bool = True
@@ -102,13 +99,16 @@ def train_network(
             f"images of {training.images.shape[1:]} to train on and of {test.images.shape[1:]} to test "
             "on: they must have one shape"
         )
-    architecture, model = _untrained(plan, training)
+    beginning = _beginning(plan, training)
+    architecture = beginning.architecture
     recorded: dict[str, Any] = {"arch": str(architecture), "data": plan.data}
     recorded |= {"test_data": plan.test_data, "options": dict(architecture.options)}
     recorded |= {"recipe": asdict(plan.recipe), **_processes()}
+    if beginning.began_with:
+        recorded["began_with"] = {key: beginning.began_with[key] for key in ("name", "sha256")}
     digests = {"data": training_set.sha256, "test": test_set.sha256, "seed": plan.seed}
     state = train(
-        model,
+        beginning.model,
         training,
         test,
         recipe=plan.recipe,
@@ -118,11 +118,12 @@ def train_network(
         with_gradient_norms=plan.gradient_norms,
         show_progress=show_progress,
     )
-    name, path = f"{architecture}, seed {plan.seed}", run.out / f"{architecture}.pt"
+    name = f"{architecture}, seed {plan.seed}" + (", continued" if beginning.began_with else "")
+    path = run.out / f"{architecture}.pt"
     frame = pd.DataFrame(state.history).assign(run=name)
     if not ranks().first:
         return frame, path
-    _save(path, plan, architecture, state, training, test_set)
+    _save(path, plan, beginning, state, training, test_set)
     _keep_tables(run, frame, state, others)
     run.files.append(path)
     run.finish(
@@ -139,7 +140,7 @@ def train_network(
 def _save(
     path: Path,
     plan: Plan,
-    architecture: Architecture,
+    beginning: Beginning,
     state: TrainingState,
     training: Examples,
     test_set: Dataset,
@@ -150,7 +151,7 @@ def _save(
     save_checkpoint(
         path,
         state.model,
-        architecture=architecture,
+        architecture=beginning.architecture,
         preprocessing=Preprocessing(mean, std, tuple(training.images.shape[1:]), test_set.pixels),
         classes=test_set.classes,
         tested=DataRecord(plan.test_data or plan.data, "test", digest, len(test_set)),
@@ -159,6 +160,7 @@ def _save(
         seed=plan.seed,
         data=plan.data,
         history=[{key: float(value) for key, value in row.items()} for row in state.history],
+        **({"began_with": dict(beginning.began_with)} if beginning.began_with else {}),
         **_processes(),
     )
 
@@ -221,50 +223,16 @@ def _examples(
     return Examples(images, data.labels, mean, std), data
 
 
-def _untrained(plan: Plan, training: Examples) -> tuple[Architecture, nn.Module]:
+def _beginning(plan: Plan, training: Examples) -> Beginning:
     """The network at its start, and its architecture with every unit's survival in it."""
-    shape = {"classes": int(training.labels.max()) + 1, "channels": training.images.shape[1]}
+    sizes = {"classes": int(training.labels.max()) + 1, "channels": training.images.shape[1]}
     try:
-        named = architecture_named(plan.arch)
-        _check_options(plan, named)
-        architecture = Architecture(named.name, {**named.options, **plan.options, **shape})
-        torch.manual_seed(plan.seed)
-        model = architecture.make()
-        probabilities = _probabilities(plan, len(survivals(model)))
-        if probabilities is None:
-            return architecture, model
-        set_survival(model, probabilities)
+        if plan.start_from is None:
+            chosen = random_network(plan.arch, plan.options, sizes, plan.seed)
+        else:
+            chosen = trained_network(plan.start_from, sizes, plan.seed)
+        return leaving_out(chosen, plan.stochastic_depth, plan.recipe.train_units)
+    except CheckpointError:
+        raise  # of a file that cannot be read; it says which
     except ValueError as error:
-        raise CheckpointError(f"cannot train {plan.arch}: {error}") from None
-    options = {**architecture.options, "survival": probabilities}
-    return Architecture(architecture.name, options), model
-
-
-def _check_options(plan: Plan, named: Architecture) -> None:
-    """Refuse a network for large images, and options that its family does not have."""
-    if not named.own:
-        cifar = f"cifar_{plan.arch.partition(':')[2] or plan.arch}"
-        raise ResanalysisError(
-            "it is for large images, and training knows networks for small ones, such as resnet56, "
-            f"plain56 and cifar_vgg16; write {cifar} if that is what is meant"
-        )
-    known = FAMILIES[named.name].options
-    unknown = [name for name in plan.options if name not in known]
-    if unknown:
-        there = ", ".join(sorted(name.replace("_", "-") for name in known))
-        option = f"{unknown[0].replace('_', '-')} {plan.options[unknown[0]]}"
-        raise ResanalysisError(f"it has no option {option}; it has {there}")
-
-
-def _probabilities(plan: Plan, units: int) -> list[float] | None:
-    """How often each branch runs, where the plan says that some do not."""
-    wanted = plan.recipe.train_units
-    if wanted is None and plan.stochastic_depth is None:
-        return None
-    if units == 0:
-        raise ResanalysisError("it has no branches that could be left out")
-    if wanted is None:
-        return parsed_survival(str(plan.stochastic_depth), units)
-    if wanted > units:
-        raise ResanalysisError(f"{wanted} of its {units} units cannot run in a batch")
-    return [wanted / units] * units
+        raise CheckpointError(f"cannot train {plan.start_from or plan.arch}: {error}") from None

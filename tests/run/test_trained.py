@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-from resanalysis.checkpoint import Preprocessing, load, read_checkpoint
+from resanalysis.checkpoint import Preprocessing, load, read_checkpoint, save_checkpoint
 from resanalysis.cli import app
+from resanalysis.models.architecture import Architecture
 from resanalysis.models.survival import survivals
 from resanalysis.run.reading import Reading, read
 from resanalysis.run.trained import channel_statistics
@@ -116,6 +117,63 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     whole, resumed = (load(tmp_path / name / "resnet8.pt") for name in ("whole", "stopped"))
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_training_that_starts_from_trained_weights(folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first" / "resnet8.pt", tmp_path / "second"
+    assert (
+        train(
+            folder, tmp_path / "first", "--width", "4", "--stochastic-depth", "uniform:1"
+        ).exit_code
+        == 0
+    )
+    line = ["train", "--start-from", str(first), "--data", f"fashion-mnist:{folder}"]
+    line += ["--recipe", "he2015", "--epochs", "1", "--out", str(second), "--seed", "3"]
+    # A rate that moves no weight: what it began with is what it ends with.
+    result = CliRunner().invoke(app, [*line, "--rate", "1e-8", "--quiet"])
+    assert result.exit_code == 0, result.output
+    before, after = load(first).state_dict(), load(second / "resnet8.pt").state_dict()
+    for name, value in before.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(value, after[name], rtol=0, atol=1e-6)
+    earlier, later = read_checkpoint(first), read_checkpoint(second / "resnet8.pt")
+    assert later["recipe"]["learning_rate"] == 1e-8
+    assert later["architecture"] == earlier["architecture"]
+    began = later["began_with"]
+    assert began["sha256"] == load(first).resanalysis.sha256
+    assert (began["seed"], began["history"]) == (0, earlier["history"])
+    assert set(pd.read_csv(second / "history.csv")["run"]) == {"resnet8, seed 3, continued"}
+    # With a rate that does, it learns.
+    result = CliRunner().invoke(app, [*line, "--rate", "0.01", "--fresh", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert not torch.equal(
+        before["conv1.weight"], load(second / "resnet8.pt").state_dict()["conv1.weight"]
+    )
+
+
+def test_weights_that_a_training_cannot_start_from(folder: Path, tmp_path: Path) -> None:
+    def start(source: str, *words: str) -> Result:
+        line = ["train", "--start-from", source, "--data", f"fashion-mnist:{folder}", "--quiet"]
+        return CliRunner().invoke(app, [*line, "--out", str(tmp_path / "out"), *words])
+
+    result = start("bundled:resnet56-fashion-mnist", "--width", "8")
+    assert result.exit_code == 2
+    assert "--width" in result.stderr
+    result = start(str(tmp_path / "none.pt"))
+    assert result.exit_code == 1
+    assert "none.pt" in result.stderr
+    torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "state.pt")
+    result = start(str(tmp_path / "state.pt"))
+    assert result.exit_code == 1
+    assert "is no checkpoint written by resanalysis" in result.stderr
+    save_checkpoint(
+        tmp_path / "three.pt",
+        Architecture("cifar_resnet", {"depth": 8, "channels": 3}).make(),
+        architecture=Architecture("cifar_resnet", {"depth": 8, "channels": 3}),
+    )
+    result = start(str(tmp_path / "three.pt"))
+    assert result.exit_code == 1
+    assert "three.pt: it is for 3 channels, and the data have 1" in result.stderr
 
 
 def test_what_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
