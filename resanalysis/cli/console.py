@@ -61,7 +61,12 @@ def _by_model(stem: str, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     # The headlines of `response` compare the models by themselves.
     if stem == "response" or len(labels) < 2:
         return [("", frame)]
-    return [(str(label), frame.loc[frame["model"] == label]) for label in labels]
+    parts: list[tuple[str, pd.DataFrame]] = []
+    for label in labels:
+        part = frame.loc[frame["model"] == label]
+        part.attrs.update(frame.attrs.get("of_each", {}).get(label, {}))
+        parts.append((str(label), part))
+    return parts
 
 
 def _table(title: str, rows: Headlines) -> Table:

@@ -50,16 +50,34 @@ def compared(
             found.setdefault(stem, []).append(table.assign(model=label))
     joined = {stem: pd.concat(frames, ignore_index=True) for stem, frames in found.items()}
     # `concat` keeps no attributes.
-    joined[experiment.stem].attrs = {
-        **found[experiment.stem][0].attrs,
-        "models": list(several.parts),
-    }
+    joined[experiment.stem].attrs = _facts(
+        dict(zip(several.parts, found[experiment.stem], strict=True))
+    )
     done = time.perf_counter()
     draw, over = _drawing(joined[experiment.stem], experiment.curve, pool)
     if over is not None:
         joined[f"{experiment.stem}_pooled"] = over
     analysis.record(joined, (figures or as_drawn)(experiment.stem, draw), done)
     return joined
+
+
+def _facts(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """What the tables of several models state: what holds for all, and beside it what is of each alone."""
+    stated = {
+        label: {str(key): fact for key, fact in table.attrs.items()}
+        for label, table in tables.items()
+    }
+    first = next(iter(stated.values()))
+    common = {
+        key: fact
+        for key, fact in first.items()
+        if all(key in facts and facts[key] == fact for facts in stated.values())
+    }
+    of_each = {
+        label: {key: fact for key, fact in facts.items() if key not in common}
+        for label, facts in stated.items()
+    }
+    return {**common, "models": list(tables), "of_each": of_each}
 
 
 def _drawing(

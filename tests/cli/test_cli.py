@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
+from resanalysis.checkpoint import save_checkpoint
 from resanalysis.cli import app
 from resanalysis.experiments import EXPERIMENTS
+from resanalysis.models.architecture import Architecture
 from resanalysis.models.cifar_resnet import CifarResNet
 from resanalysis.run.store import PartialStore
 
@@ -460,6 +462,32 @@ def test_stream_writes_the_lesion_it_compares_with(model: Path, data: Path, tmp_
     assert not (tmp_path / "b" / "stream_lesion.csv").exists()
     assert not (tmp_path / "b" / "stream_damage.csv").exists()
     assert (tmp_path / "b" / "stream_spans.csv").exists()
+
+
+def test_what_is_said_of_each_of_several_models_is_its_own(data: Path, tmp_path: Path) -> None:
+    """Facts of a table (its mean length) are the model's, and not the first one's; the manifest has both."""
+    files = {}
+    for label, seed in (("a", 0), ("b", 1)):
+        torch.manual_seed(seed)
+        architecture = Architecture("cifar_resnet", {"depth": 14, "width": 4})
+        files[label] = tmp_path / f"{label}.pt"
+        save_checkpoint(files[label], architecture.make(), architecture=architecture)
+    words = ["--data", data, "--normalize", "none", "--method", "exact", "--limit", "8"]
+    named = [f"{label}={file}" for label, file in files.items()]
+    said = succeed("gradients", *named, *words, out=tmp_path / "both").stdout
+    facts = json.loads((tmp_path / "both" / "manifest.json").read_text())["gradients"]["facts"]
+    assert facts["models"] == ["a", "b"]
+    lengths = []
+    for label, file in files.items():
+        single = succeed("gradients", file, *words, out=tmp_path / label).stdout
+        own = json.loads((tmp_path / label / "manifest.json").read_text())["gradients"]["facts"]
+        lengths.append(own["mean_length_exact"])
+        assert facts["of_each"][label]["mean_length_exact"] == lengths[-1]
+        assert facts["n"] == own["n"]
+        line = next(line for line in single.splitlines() if line.startswith("mean length"))
+        assert line.strip() in [row.strip() for row in said.splitlines()]
+    assert f"{lengths[0]:.2f}" != f"{lengths[1]:.2f}", "two networks that could be told apart"
+    assert "mean_length_exact" not in facts
 
 
 def test_several_models_are_told_apart(model: Path, data: Path, tmp_path: Path) -> None:
