@@ -50,9 +50,8 @@ def compared(
             found.setdefault(stem, []).append(table.assign(model=label))
     joined = {stem: pd.concat(frames, ignore_index=True) for stem, frames in found.items()}
     # `concat` keeps no attributes.
-    joined[experiment.stem].attrs = _facts(
-        dict(zip(several.parts, found[experiment.stem], strict=True))
-    )
+    own = dict(zip(several.parts, found[experiment.stem], strict=True))
+    joined[experiment.stem].attrs.update(_facts(own))
     done = time.perf_counter()
     draw, over = _drawing(joined[experiment.stem], experiment.curve, pool)
     if over is not None:
