@@ -40,8 +40,27 @@ def test_published_curves_have_their_models_colour(width: float) -> None:
     assert "plain-20, published" not in lines
     ours, theirs = lines["resnet20"], lines["ResNet-20, published"]
     assert ours.get_color() == theirs.get_color()
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.legends[0].get_window_extent().width <= width * figure.dpi + 1
+
+
+@pytest.mark.parametrize("width", [FULL, HALF])
+def test_many_networks_leave_the_axes_their_height(width: float) -> None:
+    """Five networks with their published curves, as in the paper's Figure 7: the legend is many rows."""
+    frame = response_frame().query("model == 'resnet20'")
+
+    def height(networks: int) -> float:
+        several = pd.concat(
+            [
+                frame.assign(model=f"network {number:2d}, after batch norm")
+                for number in range(networks)
+            ]
+        )
+        figure = figures.response(several, width=width)
+        figure.draw_without_rendering()
+        return min(float(ax.get_window_extent().height) for ax in figure.axes) / figure.dpi
+
+    assert height(11) > 0.85 * height(2)
 
 
 def test_layers_after_batch_norm_are_never_joined_with_raw_ones() -> None:

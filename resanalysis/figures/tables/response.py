@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +42,9 @@ LINES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"), (RED, "-"), 
 """Colour and dash of each model: told apart also in grey."""
 _MARKERS = ("", "o", "s", "D", "v", "P")
 """Marker of each kind of layer of a model: the first is a bare line."""
+
+_LEGEND_ROW = 0.16
+"""Inches."""
 
 Order = Literal["layer", "rank"]
 
@@ -164,6 +168,9 @@ def _legend(figure: Figure, ax: Axes, width: float) -> None:
     if shown:
         longest = max(len(str(handle.get_label())) for handle in shown)
         columns = max(1, int(width / (0.5 + 0.052 * longest)))  # inches of a handle, of a letter
+        # The axes keep their height: five networks with their published curves are six rows.
+        more = max(0, math.ceil(len(shown) / columns) - 2)
+        figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * more)
         figure.legend(handles=shown, loc="outside upper center", ncols=min(len(shown), columns),
                       handlelength=2.2)  # fmt: skip
 
