@@ -13,11 +13,13 @@ from resanalysis.figures.style import (
     BLUE,
     FULL,
     GREEN,
+    GREY,
     INTACT,
     NEAR_CHANCE,
     ORANGE,
     PURPLE,
     RC,
+    RED,
     YELLOW,
     legend_above,
     metric_label,
@@ -38,7 +40,13 @@ AXES = {
     "length": "Path length (units)",
 }
 VALUES = {"signed_share": "Share of the gradient", "influence": "Influence, 1 − cos"}
-_LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (YELLOW, "v"))
+_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, RED, GREY)
+_MARKERS = ("o", "s", "^", "D", "v")
+
+
+def _look(number: int) -> tuple[str, str]:
+    """Colour and marker of a model: seven and five, so that the first pair is back with the 36th model."""
+    return _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
 
 
 def draw(
@@ -69,7 +77,7 @@ def draw(
         ax = one_axes()
     with mpl.rc_context(RC):
         for number, (model, rows) in enumerate(frame.groupby("model", sort=False)):
-            colour, marker = _LOOKS[number % len(_LOOKS)]
+            colour, marker = _look(number)
             _line(
                 ax,
                 rows,
@@ -131,7 +139,7 @@ def _hollow(ax: Axes, again: pd.DataFrame, x: str, y: str, *, pooled: bool) -> N
     """What statistics estimated anew leave, in the colours of the models, a little beside the others."""
     groups = [("", again)] if pooled else again.groupby("model", sort=False)
     for number, (_, rows) in enumerate(groups):
-        colour, marker = _LOOKS[number % len(_LOOKS)]
+        colour, marker = _look(number)
         altered = rows.loc[rows[x] >= 0] if x == "unit" else rows
         value = altered[y].to_numpy(float)
         ends = altered[[f"{y}_low", f"{y}_high"]].to_numpy(float)

@@ -29,6 +29,19 @@ def test_a_layer_that_cannot_be_deleted_is_a_gap_with_a_cross() -> None:
     assert np.asarray(crosses.get_xdata()).tolist() == [0]
 
 
+def test_every_model_looks_its_own_way() -> None:
+    """The sixth of several had the first one's colour and marker."""
+    one = table(0.4).query("model == 'resnet'")
+    several = pd.concat([one.assign(model=f"seed {number}") for number in range(12)])
+    (ax,) = compared(curves(several, "unit", "error"), x="unit", y="error").axes
+    looks = [
+        (line.get_color(), line.get_marker())
+        for line in ax.lines
+        if str(line.get_label()).startswith("seed")
+    ]
+    assert len(looks) == len(set(looks)) == 12
+
+
 def test_chance_is_drawn_where_a_curve_comes_near_it_and_only_there() -> None:
     for worst, drawn in ((0.85, True), (0.4, False)):
         (ax,) = compared(

@@ -44,6 +44,12 @@ def test_published_curves_have_their_models_colour(width: float) -> None:
     assert figure.legends[0].get_window_extent().width <= width * figure.dpi + 1
 
 
+def test_every_network_looks_its_own_way() -> None:
+    frame = response_frame().query("model == 'resnet20'").drop(columns="stage")
+    lines = draw(pd.concat([frame.assign(model=f"{number}") for number in range(12)])).get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 12
+
+
 @pytest.mark.parametrize("width", [FULL, HALF])
 def test_many_networks_leave_the_axes_their_height(width: float) -> None:
     """Five networks with their published curves, as in the paper's Figure 7: the legend is many rows."""

@@ -18,6 +18,7 @@ from resanalysis.figures.style import (
     PURPLE,
     RC,
     RED,
+    YELLOW,
     Draw,
     one_axes,
     panelled,
@@ -38,8 +39,9 @@ HOW_TO_READ = (
     "change their input less. Bands are 95 % bootstrap intervals over images."
 )
 
-LINES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"), (RED, "-"), (GREY, "--"))
-"""Colour and dash of each model: told apart also in grey."""
+_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY, YELLOW)
+_DASHES = ("-", "--", "-.", ":")
+"""Of each model: told apart also in grey. Seven and four: the first pair is back with the 29th model."""
 _MARKERS = ("", "o", "s", "D", "v", "P")
 """Marker of each kind of layer of a model: the first is a bare line."""
 
@@ -69,7 +71,7 @@ def draw(
     """
     ax = ax or one_axes()
     for number, (model, rows) in enumerate(frame.groupby("model", sort=False)):
-        look = LINES[number % len(LINES)]
+        look = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
         ran = rows.loc[rows["std"].notna()].sort_values(order)
         for marker, (name, alike) in zip(_MARKERS, _alike(ran), strict=False):
             _line(ax, alike, order, look, marker, f"{model}{name}")
