@@ -469,7 +469,7 @@ def test_what_is_said_of_each_of_several_models_is_its_own(data: Path, tmp_path:
     files = {}
     for label, seed in (("a", 0), ("b", 1)):
         torch.manual_seed(seed)
-        architecture = Architecture("cifar_resnet", {"depth": 14, "width": 4})
+        architecture = Architecture("cifar_resnet", {"depth": 8, "width": 4})
         files[label] = tmp_path / f"{label}.pt"
         save_checkpoint(files[label], architecture.make(), architecture=architecture)
     words = ["--data", data, "--normalize", "none", "--method", "exact", "--limit", "8"]
